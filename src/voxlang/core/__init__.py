@@ -1,0 +1,1 @@
+"""What every room may use: errors, levels, digests, files and run directories. Imports no sibling."""

@@ -1,0 +1,75 @@
+"""What the embed room hands out: encoder identities and unit vectors."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from voxlang.core.digest import digest_json
+from voxlang.core.errors import EncoderMismatchError
+
+
+@dataclass(frozen=True)
+class EncoderId:
+    """Which image-text encoder made a vector. Two vectors may be compared only if these are equal."""
+
+    family: str
+    """"open_clip" or "clipseg"."""
+    architecture: str
+    """Model tag or the name of the local directory's configuration."""
+    weights_digest: str
+    """Digest of the weights file."""
+    preprocess_digest: str
+    """Digest of image size, mean, standard deviation and interpolation."""
+    dim: int
+    """Length of the vectors."""
+
+    @property
+    def digest(self) -> str:
+        """One digest of all fields."""
+        return digest_json(asdict(self))
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able description."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(value: dict[str, Any]) -> EncoderId:
+        """Inverse of `as_dict`."""
+        return EncoderId(**value)
+
+
+def require_same_encoder(ours: EncoderId, theirs: EncoderId, *, where: str) -> None:
+    """Raise EncoderMismatchError unless both identities are equal; names the fields that differ."""
+    if ours != theirs:
+        a, b = asdict(ours), asdict(theirs)
+        differing = [k for k in a if a[k] != b[k]]
+        raise EncoderMismatchError(
+            "vectors of one encoder: " + ", ".join(f"{k}={a[k]!r}" for k in differing),
+            got=", ".join(f"{k}={b[k]!r}" for k in differing),
+            where=where,
+            do="query with the encoder that the field was trained with, or train the field again",
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class MaskEmbeddings:
+    """One unit vector per mask."""
+
+    vectors: Float32[np.ndarray, "n d"]
+    """Unit length."""
+    encoder: EncoderId
+    """Who made them."""
+
+    def __post_init__(self) -> None:
+        norms = np.linalg.norm(self.vectors, axis=-1)
+        if self.vectors.shape[1] != self.encoder.dim or not np.allclose(norms, 1.0, atol=1e-3):
+            raise EncoderMismatchError(
+                f"unit vectors of length {self.encoder.dim}",
+                got=f"shape {self.vectors.shape}, norms {norms.min(initial=1.0):.4f}..{norms.max(initial=1.0):.4f}",
+                where="MaskEmbeddings",
+                do="normalise the vectors of this encoder",
+            )
