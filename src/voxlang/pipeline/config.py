@@ -1,0 +1,138 @@
+"""Every setting of a run in one frozen model: YAML preset first, command line over it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from voxlang.core.errors import ConfigError
+from voxlang.embed.settings import EmbedConfig
+from voxlang.field.config import FieldConfig
+from voxlang.masks.settings import SamSettings
+from voxlang.query.config import QueryConfig
+from voxlang.render.settings import RenderSettings
+from voxlang.semantics.config import SemanticsConfig
+from voxlang.tracking.config import TrackerConfig
+
+Mode = Literal["stage1", "render", "stage2", "infer", "evaluate", "dashboard", "cache-stats", "all"]
+
+
+class VolumeConfig(BaseModel):
+    """Where the volume comes from: a file, or a procedural phantom when no path is given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str = ""
+    """Volume file or DICOM folder; empty takes the phantom below."""
+    size_xyz: tuple[int, int, int] | None = None
+    """Voxels along x, y, z of a .raw file whose name does not say; of the phantom's grid otherwise."""
+    dtype: str | None = None
+    """Sample type of a .raw file whose name does not say, such as uint8 or float32."""
+    endian: Literal["little", "big"] = "little"
+    """Byte order of a .raw file."""
+    spacing_xyz: tuple[float, float, float] | None = None
+    """Spacing, for files that carry none and for phantoms."""
+    labels: str = ""
+    """Label map of the same grid, as truth for --mode=evaluate."""
+    label_names: str = ""
+    """JSON file with label names, {"1": "liver", ...}, or with a key "labels" that holds this."""
+    family: str = "bonsai"
+    """Phantom family."""
+    seed: int = 7
+    """Phantom seed."""
+
+
+class ViewConfig(BaseModel):
+    """Which pictures are taken of the volume."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n: int = Field(default=20, ge=1)
+    """Number of views; they take the transfer functions in turn."""
+    width: int = Field(default=512, ge=16)
+    """Picture width in pixels."""
+    height: int = Field(default=512, ge=16)
+    """Picture height in pixels."""
+    placement: Literal["even", "random"] = "even"
+    """Cameras spread evenly on the sphere, or drawn at random."""
+    up_world: tuple[float, float, float] | None = None
+    """Up in the pictures; by default +z where the file knows its orientation, else +y."""
+    fov_y_deg: float = Field(default=30.0, gt=1, lt=120)
+    """Vertical field of view in degrees."""
+    transfers: tuple[str, ...] = ("auto",)
+    """Transfer functions: "auto", preset names, or ParaView JSON files."""
+    source: Literal["inr", "grid"] = "inr"
+    """Render the stage 1 field, or the volume itself."""
+    seed: int = 0
+    """Seed of the camera placement."""
+
+
+class PipelineConfig(BaseModel):
+    """voxlang: any 3D volume in, a text-queryable, hierarchical 3D segmentation out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mode: Mode = "all"
+    """What to run: one stage, or all of them in order. cache-stats and dashboard look at what is there."""
+    name: str = ""
+    """Name of the run folder; by default the volume's name."""
+    volume: VolumeConfig = VolumeConfig()
+    """Input."""
+    stage1: FieldConfig = FieldConfig()
+    """Implicit representation of the scalar volume."""
+    views: ViewConfig = ViewConfig()
+    """Cameras and transfer functions."""
+    render: RenderSettings = RenderSettings()
+    """Ray marching."""
+    sam: SamSettings = SamSettings()
+    """Automatic masks."""
+    embed: EmbedConfig = EmbedConfig()
+    """Image-text encoder."""
+    semantics: SemanticsConfig = SemanticsConfig()
+    """Lifting and semantic field."""
+    query: QueryConfig = QueryConfig()
+    """Text queries."""
+    tracking: TrackerConfig = TrackerConfig()
+    """Run logs."""
+    device: str = "auto"
+    """torch device; auto takes CUDA where there is one."""
+    runs_dir: str = "runs"
+    """Folder of run folders."""
+    cache_dir: str = "cache"
+    """Folder of the cached views."""
+
+    @property
+    def run_name(self) -> str:
+        """Name of the run folder."""
+        if self.name:
+            return self.name
+        if self.volume.path:
+            return Path(self.volume.path).name.split(".")[0] or "volume"
+        return f"{self.volume.family}_{self.volume.seed}"
+
+
+def load_preset(path: str | Path) -> PipelineConfig:
+    """Read a YAML preset; keys left out keep their defaults.
+
+    Raises:
+        ConfigError: no such file, no YAML mapping, or a key or value that the model refuses, named with its place.
+    """
+    path = Path(path)
+    try:
+        content: Any = yaml.safe_load(path.read_text("utf-8"))
+        return PipelineConfig.model_validate(content if content is not None else {})
+    except FileNotFoundError:
+        near = sorted(p.as_posix() for p in Path("configs").glob("*.yaml"))
+        raise ConfigError(
+            "a YAML preset", got="no such file", where=str(path), do=f"use one of {', '.join(near) or 'your own'}"
+        ) from None
+    except yaml.YAMLError as error:
+        raise ConfigError("valid YAML", got=str(error), where=str(path), do="correct the file") from error
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ConfigError(
+            "settings that exist, with values that fit", got=problems, where=str(path), do="correct the preset"
+        ) from error

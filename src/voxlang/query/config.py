@@ -1,0 +1,35 @@
+"""Settings of a text query."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+CANONICAL_NEGATIVES = ("object", "things", "stuff", "texture")
+"""What a prompt must beat everywhere (LERF, arXiv 2303.09553, section 3.4)."""
+
+
+class QueryConfig(BaseModel):
+    """How text becomes a selection of voxels."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompts: tuple[str, ...] = ()
+    """What to look for; several at once make one label map and compete with each other on their level."""
+    negatives: tuple[str, ...] = CANONICAL_NEGATIVES
+    """Texts that a prompt must beat at a voxel."""
+    templates: tuple[str, ...] = ("{}", "a rendering of the {}", "the {} of a volume")
+    """Sentences that a prompt is put into; their vectors are averaged."""
+    level: Literal["auto", "small", "part", "whole"] = "auto"
+    """Level to answer on; auto takes the one with the most certain region, per prompt."""
+    threshold: float = Field(default=0.5, gt=0, lt=1)
+    """Relevancy from which a voxel is selected."""
+    temperature: float = Field(default=0.0, ge=0)
+    """Factor on cosines before the softmax; 0 takes the encoder's own logit scale."""
+    min_share: float = Field(default=5e-4, ge=0, lt=1)
+    """A selection smaller than this share of the visible voxels counts as not found."""
+    compete: bool = True
+    """Whether prompts on one level compete for a voxel; without it selections may overlap on a level."""
+    format: Literal["nrrd", "nii.gz"] = "nii.gz"
+    """File format of label maps and relevancy volumes."""

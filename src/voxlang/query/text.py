@@ -1,0 +1,62 @@
+"""Text as vectors: prompts in templates, with the encoder's identity beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32
+
+from voxlang.core.errors import QueryError
+from voxlang.embed.encoder import ImageTextEncoder
+from voxlang.embed.types import EncoderId
+from voxlang.query.config import QueryConfig
+
+
+@dataclass(frozen=True, eq=False)
+class TextQuery:
+    """Prompts and negatives as unit vectors of one encoder."""
+
+    prompts: tuple[str, ...]
+    """As the user wrote them."""
+    vectors: Float32[np.ndarray, "p d"]
+    """One unit vector per prompt."""
+    negatives: Float32[np.ndarray, "k d"]
+    """One unit vector per negative."""
+    temperature: float
+    """Factor on cosines."""
+    encoder: EncoderId
+    """Who made the vectors."""
+
+
+def embed_query(encoder: ImageTextEncoder, config: QueryConfig) -> TextQuery:
+    """Embed prompts and negatives; each is the normalised mean of its templates.
+
+    Raises:
+        QueryError: no prompts, an empty or repeated prompt, no negatives, or a template without {}.
+    """
+    prompts = tuple(p.strip() for p in config.prompts)
+    if not prompts or not all(prompts) or len(set(prompts)) < len(prompts):
+        raise QueryError(
+            "one or more prompts, each non-empty and given once",
+            got=f"prompts={list(config.prompts)}",
+            where="query.prompts",
+            do='pass for example --query.prompts "left kidney" liver',
+        )
+    if not config.negatives or not config.templates or not all("{}" in t for t in config.templates):
+        raise QueryError(
+            "at least one negative, and templates with {} in them",
+            got=f"negatives={list(config.negatives)}, templates={list(config.templates)}",
+            where="query",
+            do="leave both at their defaults or correct them",
+        )
+    texts = [t.format(p) for p in (*prompts, *config.negatives) for t in config.templates]
+    vectors = encoder.encode_texts(texts).reshape(-1, len(config.templates), encoder.id.dim).mean(axis=1)
+    vectors = (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
+    return TextQuery(
+        prompts,
+        vectors[: len(prompts)],
+        vectors[len(prompts) :],
+        float(config.temperature or encoder.logit_scale),
+        encoder.id,
+    )

@@ -1,0 +1,36 @@
+"""Settings of stage 2's lifting and semantic field."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class SemanticsConfig(BaseModel):
+    """How masks become 3D semantics."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(default=600, ge=1)
+    """Training steps of the semantic field."""
+    rays_per_step: int = Field(default=4096, ge=16)
+    """Pixels drawn from all views at each step."""
+    hidden: int = Field(default=64, ge=4)
+    """Width of the composited feature; the three heads are linear in it."""
+    grid_levels: tuple[int, ...] = (8, 16, 32, 64)
+    """Cells along the longest axis of each dense feature grid."""
+    grid_features: int = Field(default=8, ge=1)
+    """Features per cell and grid level."""
+    value_frequencies: int = Field(default=6, ge=0)
+    """Sine and cosine pairs that encode the scalar value beside its plain self."""
+    learning_rate: float = Field(default=1e-2, gt=0)
+    """Peak learning rate of Adam (cosine decay to a hundredth)."""
+    lift_weight: float = Field(default=0.5, ge=0)
+    """Weight of the loss on lifted voxels beside the loss on composited pixels."""
+    smoothness: float = Field(default=1e-4, ge=0)
+    """Weight of the squared differences between neighbouring grid cells; fills what no view saw."""
+    min_weight: float = Field(default=0.02, gt=0, lt=1)
+    """Samples that add less opacity than this to their pixel are left out of lifting and training."""
+    seed: int = 0
+    """Seed of initial weights and of the drawn rays."""
+    checkpoint_every: int = Field(default=100, ge=1)
+    """Steps between checkpoints; an interrupted training continues at the last one and ends the same."""

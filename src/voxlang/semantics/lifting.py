@@ -1,0 +1,129 @@
+"""Closed-form lifting of 2D masks to voxels, in mask-id space.
+
+For voxel v and mask m, ``W[v, m]`` sums ``T_i alpha_i`` over the samples in v on pixels of m: the very weights of the
+picture. Any per-mask quantity q lifts to ``sum_m W[v, m] q[m] / sum_m W[v, m]``, which solves "composite the voxels, get
+the masks" in least squares. W is sparse; a [voxel, d] table is made only for seen voxels, and only when asked.
+
+A pixel without a mask of some level takes the mask of the next coarser level that has one: what has no parts is its own
+part. So a thing that one view calls a whole and another a part meets itself on the part level.
+
+Source: the closed form x_j = sum(w f) / sum(w) of training-free feature lifting (Occam's LGS, arXiv 2412.01807).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float32, Int16, Int64
+from scipy.sparse import coo_matrix, csr_matrix
+
+from voxlang.core.errors import VoxlangError
+from voxlang.core.levels import LEVELS, Level
+from voxlang.embed.types import EncoderId, require_same_encoder
+from voxlang.geometry.grid import VolumeGrid
+from voxlang.render.samples import RaySamples
+from voxlang.supervision.types import ViewTarget
+
+
+@dataclass(frozen=True, eq=False)
+class LiftedMasks:
+    """The masks of all views, weighted onto the voxels that any view saw."""
+
+    voxel: Int64[np.ndarray, "v"]
+    """Flat C-order index in [z, y, x] of each seen voxel, ascending."""
+    weights: tuple[csr_matrix, csr_matrix, csr_matrix]
+    """W[v, m] per level; rows as `voxel`, columns as `vectors`."""
+    seen: Float32[np.ndarray, "v"]
+    """Total weight each voxel received over all views, with or without a mask: the evidence."""
+    vectors: Float32[np.ndarray, "m d"]
+    """Unit vector of each mask of each view."""
+    level: Int16[np.ndarray, "m"]
+    """Level of each mask."""
+    view: Int16[np.ndarray, "m"]
+    """View of each mask."""
+    grid: VolumeGrid
+    """The voxels' grid."""
+    encoder: EncoderId
+    """Who made the vectors."""
+
+    def quantity(
+        self, values: Float[np.ndarray, "m k"], level: Level
+    ) -> tuple[Float32[np.ndarray, "v k"], Float32[np.ndarray, "v"]]:
+        """Lift any per-mask quantity at one level; returns (weighted mean per voxel, weight behind it, 0 = none)."""
+        weights = self.weights[level]
+        total = np.asarray(weights.sum(axis=1), dtype=np.float32).ravel()
+        mean = weights @ values.astype(np.float32)
+        return (mean / np.maximum(total, 1e-12)[:, None]).astype(np.float32), total
+
+    def evidence(self) -> Float32[np.ndarray, "z y x"]:
+        """Weight that all views together gave to each voxel; 0 = never seen."""
+        out = np.zeros(self.grid.n_voxels, np.float32)
+        out[self.voxel] = self.seen
+        return out.reshape(self.grid.shape_zyx)
+
+
+def lift_masks(targets: list[ViewTarget], samples: Iterable[RaySamples], grid: VolumeGrid) -> LiftedMasks:
+    """Sum the ray weights of every view into voxel x mask.
+
+    Args:
+        targets: one per view; all of one encoder.
+        samples: the ray samples of the same views in the same order (may be a generator; used once).
+        grid: the grid that the samples' voxel indices speak of.
+
+    Raises:
+        EncoderMismatchError: targets of different encoders.
+        VoxlangError: no views, or another number of samples than of targets.
+    """
+    if not targets:
+        raise VoxlangError("at least one view", got="none", where="lift_masks", do="render and segment views first")
+    offsets = np.cumsum([0] + [len(t.vectors) for t in targets])
+    entries: list[list[coo_matrix]] = [[] for _ in LEVELS]
+    seen = np.zeros(grid.n_voxels, np.float32)
+    for k, (target, rays) in enumerate(zip(targets, samples, strict=True)):
+        require_same_encoder(targets[0].encoder, target.encoder, where=f"lift_masks, view {k}")
+        seen += np.bincount(rays.voxel, weights=rays.weight, minlength=grid.n_voxels).astype(np.float32)
+        index = filled_levels(target).reshape(len(LEVELS), -1)
+        for level in LEVELS:
+            mask = index[level][rays.pixel]
+            inside = mask >= 0
+            entries[level].append(
+                _merged(
+                    rays.voxel[inside], mask[inside] + offsets[k], rays.weight[inside], (grid.n_voxels, offsets[-1])
+                )
+            )
+    voxel = np.flatnonzero(seen > 0)
+    place = np.full(grid.n_voxels, -1, np.int64)
+    place[voxel] = np.arange(len(voxel))
+    dim = targets[0].encoder.dim
+    return LiftedMasks(
+        voxel,
+        tuple(_stacked(parts, place, (len(voxel), int(offsets[-1]))) for parts in entries),
+        seen[voxel],
+        np.concatenate([t.vectors.astype(np.float32).reshape(-1, dim) for t in targets]),
+        np.concatenate([t.mask_level for t in targets]).astype(np.int16),
+        np.repeat(np.arange(len(targets)), np.diff(offsets)).astype(np.int16),
+        grid,
+        targets[0].encoder,
+    )
+
+
+def filled_levels(target: ViewTarget) -> Int16[np.ndarray, "3 h w"]:
+    """The index map with empty places of a level filled by the next coarser level that has a mask there."""
+    index = target.mask_index.copy()
+    for level in reversed(LEVELS[:-1]):
+        index[level] = np.where(index[level] >= 0, index[level], index[level + 1])
+    return index
+
+
+def _merged(voxel: np.ndarray, mask: np.ndarray, weight: np.ndarray, shape: tuple[int, int]) -> coo_matrix:
+    matrix = coo_matrix((weight.astype(np.float32), (voxel, mask)), shape=shape)
+    matrix.sum_duplicates()
+    return matrix
+
+
+def _stacked(parts: list[coo_matrix], place: np.ndarray, shape: tuple[int, int]) -> csr_matrix:
+    row = place[np.concatenate([p.row for p in parts])]
+    column = np.concatenate([p.col for p in parts])
+    return coo_matrix((np.concatenate([p.data for p in parts]), (row, column)), shape=shape).tocsr()
