@@ -53,6 +53,14 @@ class ModelMissingError(VoxlangError):
     """Weights or a model library that are not there."""
 
 
+class WeightsError(VoxlangError):
+    """Weights that are broken, unsafe to read, or do not fit the model."""
+
+
+class MemoryLimitError(VoxlangError):
+    """A step that needs more memory than the machine or device has."""
+
+
 class EncoderMismatchError(VoxlangError):
     """Vectors of two different image-text encoders were about to be compared."""
 
