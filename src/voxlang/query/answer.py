@@ -120,7 +120,7 @@ def answer_query(
     levels = [_choose_level(r, config, n_least) for r in relevancies]
     results = []
     for p, (relevancy, level) in enumerate(zip(relevancies, levels, strict=True)):
-        chosen = relevancy[level] >= config.threshold
+        chosen = relevancy[level] > config.threshold
         if config.compete:
             for other in range(n_prompts):
                 if other != p and levels[other] == level:

@@ -24,7 +24,7 @@ class QueryConfig(BaseModel):
     level: Literal["auto", "small", "part", "whole"] = "auto"
     """Level to answer on; auto takes the one with the most certain region, per prompt."""
     threshold: float = Field(default=0.5, gt=0, lt=1)
-    """Relevancy from which a voxel is selected."""
+    """Relevancy above which a voxel is selected; 0.5 means nearer to the prompt than to any negative."""
     temperature: float = Field(default=0.0, ge=0)
     """Factor on cosines before the softmax; 0 takes the encoder's own logit scale."""
     min_share: float = Field(default=5e-4, ge=0, lt=1)

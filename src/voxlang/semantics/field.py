@@ -8,7 +8,6 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from voxlang.core.errors import VoxlangError
 from voxlang.core.levels import LEVELS
 from voxlang.embed.types import EncoderId
 from voxlang.geometry.grid import VolumeGrid
@@ -43,13 +42,6 @@ class SemanticField(nn.Module):
 
     def hidden(self, xyz_unit: Float[Tensor, "n 3"], value: Float[Tensor, "n"]) -> Float[Tensor, "n k"]:
         """The feature that is composited, at points in unit space with their normalised scalar value."""
-        if xyz_unit.ndim != 2 or xyz_unit.shape[1] != 3 or value.shape != xyz_unit.shape[:1]:
-            raise VoxlangError(
-                "points [n, 3] and values [n]",
-                got=f"{tuple(xyz_unit.shape)} and {tuple(value.shape)}",
-                where="SemanticField.hidden",
-                do="pass one value per point",
-            )
         where = xyz_unit.view(1, -1, 1, 1, 3)
         features = [
             F.grid_sample(g, where, align_corners=True, padding_mode="border")[0, :, :, 0, 0].T for g in self.grids

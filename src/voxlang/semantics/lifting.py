@@ -1,8 +1,8 @@
 """Closed-form lifting of 2D masks to voxels, in mask-id space.
 
 For voxel v and mask m, ``W[v, m]`` sums ``T_i alpha_i`` over the samples in v on pixels of m: the very weights of the
-picture. Any per-mask quantity q lifts to ``sum_m W[v, m] q[m] / sum_m W[v, m]``, which solves "composite the voxels, get
-the masks" in least squares. W is sparse; a [voxel, d] table is made only for seen voxels, and only when asked.
+picture. Any per-mask quantity q lifts to ``sum_m W[v, m] q[m] / sum_m W[v, m]``, which solves "composite the voxels,
+get the masks" in least squares. W is sparse; a [voxel, d] table is made only for seen voxels, and only when asked.
 
 A pixel without a mask of some level takes the mask of the next coarser level that has one: what has no parts is its own
 part. So a thing that one view calls a whole and another a part meets itself on the part level.
@@ -78,7 +78,7 @@ def lift_masks(targets: list[ViewTarget], samples: Iterable[RaySamples], grid: V
     """
     if not targets:
         raise VoxlangError("at least one view", got="none", where="lift_masks", do="render and segment views first")
-    offsets = np.cumsum([0] + [len(t.vectors) for t in targets])
+    offsets = np.cumsum([0] + [len(t.vectors) for t in targets]).tolist()
     entries: list[list[coo_matrix]] = [[] for _ in LEVELS]
     seen = np.zeros(grid.n_voxels, np.float32)
     for k, (target, rays) in enumerate(zip(targets, samples, strict=True)):
@@ -99,7 +99,7 @@ def lift_masks(targets: list[ViewTarget], samples: Iterable[RaySamples], grid: V
     dim = targets[0].encoder.dim
     return LiftedMasks(
         voxel,
-        tuple(_stacked(parts, place, (len(voxel), int(offsets[-1]))) for parts in entries),
+        tuple(_stacked(parts, place, (len(voxel), offsets[-1])) for parts in entries),
         seen[voxel],
         np.concatenate([t.vectors.astype(np.float32).reshape(-1, dim) for t in targets]),
         np.concatenate([t.mask_level for t in targets]).astype(np.int16),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +73,7 @@ class SemanticFit:
     """A trained field and how it came about."""
 
     field: SemanticField
-    history: list[dict[str, float]]
+    history: list[dict[str, float | int]]
     """One row per step: step, loss, and the loss of each level."""
 
 
@@ -84,7 +85,7 @@ def fit_semantic_field(
     *,
     resume_path: Path | None = None,
     device: str = "cpu",
-    on_step: Callable[[int, dict[str, float]], None] | None = None,
+    on_step: Callable[[int, dict[str, float | int]], None] | None = None,
 ) -> SemanticFit:
     """Fit the field so that composited pixels match their masks' vectors at every level.
 
@@ -132,7 +133,7 @@ def fit_semantic_field(
 
 def _resume(
     path: Path | None, field: SemanticField, optimiser: torch.optim.Optimizer
-) -> tuple[int, list[dict[str, float]]]:
+) -> tuple[int, list[dict[str, float | int]]]:
     if path is None or not path.is_file():
         return 0, []
     state = torch.load(path, weights_only=True, map_location=field.heads.device)
@@ -143,7 +144,7 @@ def _resume(
 
 def _learning_rate(step: int, config: SemanticsConfig) -> float:
     warm = min(1.0, (step + 1) / 20)
-    return config.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * step / config.steps)))
+    return config.learning_rate * warm * (0.01 + 0.495 * (1.0 + math.cos(math.pi * step / config.steps)))
 
 
 def _pixel_loss(

@@ -1,0 +1,150 @@
+"""Relevancy by hand, level choice, competition, label map, and refusals."""
+
+import numpy as np
+import pytest
+import torch
+
+from voxlang.core.errors import EncoderMismatchError, QueryError
+from voxlang.core.levels import Level
+from voxlang.embed.types import EncoderId
+from voxlang.geometry.grid import VolumeGrid
+from voxlang.query.answer import answer_query, label_map, relevancy_from_cosines
+from voxlang.query.config import QueryConfig
+from voxlang.query.text import TextQuery, embed_query
+from voxlang.semantics.config import SemanticsConfig
+from voxlang.semantics.field import SemanticField
+
+GRID = VolumeGrid((5, 4, 3), (1.0, 2.0, 3.0), (10.0, 20.0, 30.0))
+ENCODER = EncoderId("open_clip", "tiny", "w", "p", 4)
+EYE = np.eye(4, dtype=np.float32)
+
+
+class TableEncoder:
+    """Texts to fixed vectors: "left" -> e0, "right" -> e1, negatives -> e3."""
+
+    id = ENCODER
+    image_size = 8
+    logit_scale = 20.0
+
+    def encode_images(self, images):
+        raise AssertionError("no pictures in a text query")
+
+    def encode_texts(self, texts):
+        rows = {"left": 0, "right": 1, "nothing there": 2}
+        return np.stack([EYE[next((r for k, r in rows.items() if k in t), 3)] for t in texts])
+
+
+def field_of_halves() -> SemanticField:
+    """A field made by hand: e0 where the value is low, e1 where it is high, at the part level; e3 on the others."""
+    config = SemanticsConfig(hidden=4, grid_levels=(2,), grid_features=1, value_frequencies=0)
+    field = SemanticField(config, GRID, ENCODER)
+    with torch.no_grad():
+        for p in field.parameters():
+            p.zero_()
+        field.layer_in.weight[1, 1] = 1.0  # hidden 1 = value
+        field.layer_in.weight[0, 1] = -1.0  # hidden 0 = 1 - value
+        field.layer_in.bias[0] = 1.0
+        field.layer_in.bias[3] = 1.0  # hidden 3 = 1
+        field.heads[Level.PART, 0, 0] = 1.0
+        field.heads[Level.PART, 1, 1] = 1.0
+        field.heads[Level.SMALL, 3, 3] = 1.0
+        field.heads[Level.WHOLE, 3, 3] = 1.0
+    return field
+
+
+def volume() -> np.ndarray:
+    values = np.zeros((3, 4, 5), np.float32)
+    values[:, :, 3:] = 1.0
+    return values
+
+
+def query(*prompts: str, **settings) -> tuple[TextQuery, QueryConfig]:
+    config = QueryConfig(prompts=prompts, **settings)
+    return embed_query(TableEncoder(), config), config
+
+
+def test_relevancy_by_hand():
+    positive = np.array([0.5, 0.1], np.float32)
+    negatives = np.array([[0.3, 0.1], [0.5, 0.0]], np.float32)
+    got = relevancy_from_cosines(positive, negatives, temperature=10.0)
+    # voxel 0: equal to its best negative -> 1/2; voxel 1: equal to its best negative 0.1 -> 1/2
+    np.testing.assert_allclose(got, [0.5, 0.5])
+    by_softmax = min(np.exp(10 * 0.5) / (np.exp(10 * 0.5) + np.exp(10 * n)) for n in (0.3, 0.2))
+    got = relevancy_from_cosines(np.array([0.5], np.float32), np.array([[0.3], [0.2]], np.float32), temperature=10.0)
+    np.testing.assert_allclose(got, [by_softmax], rtol=1e-6)
+
+
+def test_each_prompt_takes_its_half_on_its_level():
+    text, config = query("left", "right")
+    left, right = answer_query(field_of_halves(), text, volume(), np.ones((3, 4, 5), bool), config)
+    np.testing.assert_array_equal(left.selected, volume() == 0)
+    np.testing.assert_array_equal(right.selected, volume() == 1)
+    assert left.level == right.level == Level.PART
+    assert left.found and left.score > 0.99
+    np.testing.assert_array_equal(label_map([left, right]), np.where(volume() == 0, 1, 2))
+
+
+def test_only_visible_voxels_are_selected():
+    visible = np.zeros((3, 4, 5), bool)
+    visible[1] = True
+    text, config = query("left")
+    (left,) = answer_query(field_of_halves(), text, volume(), visible, config)
+    np.testing.assert_array_equal(left.selected, (volume() == 0) & visible)
+    assert left.relevancy_volume()[0].max() == 0.0
+
+
+def test_what_is_not_there_is_not_found():
+    text, config = query("nothing there")
+    (result,) = answer_query(field_of_halves(), text, volume(), np.ones((3, 4, 5), bool), config)
+    assert not result.found
+    assert not result.selected.any()
+    assert result.score <= 0.5
+    assert "peak_world" not in result.as_dict()
+
+
+def test_statistics_in_world_units_by_hand():
+    text, config = query("right")
+    (right,) = answer_query(field_of_halves(), text, volume(), np.ones((3, 4, 5), bool), config)
+    row = right.as_dict()
+    assert row["voxels"] == 24
+    assert row["volume"] == pytest.approx(24 * 6.0)
+    assert row["box_index_xyz"] == [[3, 0, 0], [5, 4, 3]]
+    np.testing.assert_allclose(row["centroid_world"], [10 + 3.5, 20 + 2 * 1.5, 30 + 3 * 1.0])
+
+
+def test_a_forced_level_is_obeyed():
+    text, config = query("left", level="whole")
+    (result,) = answer_query(field_of_halves(), text, volume(), np.ones((3, 4, 5), bool), config)
+    assert result.level == Level.WHOLE
+    assert not result.found
+
+
+def test_finer_levels_lie_over_coarser_ones():
+    text, config = query("left", "right")
+    left, right = answer_query(field_of_halves(), text, volume(), np.ones((3, 4, 5), bool), config)
+    whole = type(left)("all", Level.WHOLE, True, 1.0, np.ones((3, 4, 5), bool), left.relevancy, left.voxel, left.grid)
+    np.testing.assert_array_equal(label_map([whole, right]), np.where(volume() == 1, 2, 1))
+
+
+def test_text_of_another_encoder_is_refused():
+    text, config = query("left")
+    other = TextQuery(text.prompts, text.vectors, text.negatives, 20.0, EncoderId("clipseg", "x", "w", "p", 4))
+    with pytest.raises(EncoderMismatchError, match="clipseg"):
+        answer_query(field_of_halves(), other, volume(), np.ones((3, 4, 5), bool), config)
+
+
+def test_an_empty_picture_cannot_be_asked():
+    text, config = query("left")
+    with pytest.raises(QueryError, match="opacity"):
+        answer_query(field_of_halves(), text, volume(), np.zeros((3, 4, 5), bool), config)
+
+
+@pytest.mark.parametrize("prompts", [(), ("",), ("left", "left")])
+def test_impossible_prompts_are_refused(prompts):
+    with pytest.raises(QueryError, match=r"query\.prompts"):
+        query(*prompts)
+
+
+def test_templates_are_averaged_to_unit_length():
+    text, _ = query("left", templates=("{}", "some {}"))
+    np.testing.assert_allclose(np.linalg.norm(text.vectors, axis=1), 1.0, atol=1e-6)

@@ -1,0 +1,182 @@
+"""Lifting against a plain loop, the field against its own closed forms, training on a scene with a known answer."""
+
+import numpy as np
+import pytest
+import torch
+
+from voxlang.core.errors import EncoderMismatchError, VoxlangError
+from voxlang.core.levels import Level
+from voxlang.embed.types import EncoderId
+from voxlang.geometry.camera import Camera
+from voxlang.geometry.grid import VolumeGrid
+from voxlang.render.samples import RaySamples
+from voxlang.semantics.config import SemanticsConfig
+from voxlang.semantics.field import SemanticField, points_of_voxels
+from voxlang.semantics.lifting import filled_levels, lift_masks
+from voxlang.semantics.train import fit_semantic_field, ray_bank
+from voxlang.supervision.types import ViewTarget
+
+GRID = VolumeGrid((5, 4, 3), (1.0, 2.0, 3.0))
+ENCODER = EncoderId("open_clip", "tiny", "w", "p", 4)
+CONFIG = SemanticsConfig(steps=60, rays_per_step=64, hidden=16, grid_levels=(4, 8), grid_features=4)
+
+
+def target(index: np.ndarray, levels: list[int], vectors: np.ndarray, encoder: EncoderId = ENCODER) -> ViewTarget:
+    _, height, width = index.shape
+    n = len(levels)
+    return ViewTarget(
+        Camera(np.eye(3), np.eye(4), width, height),
+        "t",
+        index.astype(np.int16),
+        vectors.astype(np.float16),
+        np.asarray(levels, np.int16),
+        np.full(n, -1, np.int16),
+        np.ones(n, np.float32),
+        encoder,
+        "key",
+    )
+
+
+def random_views(rng: np.random.Generator) -> tuple[list[ViewTarget], list[RaySamples]]:
+    """Two views of 3x4 pixels, three masks each, ten random samples a pixel."""
+    targets, rays = [], []
+    for _ in range(2):
+        index = np.full((3, 3, 4), -1)
+        index[Level.WHOLE, :, :3] = 0
+        index[Level.PART, :2, :2] = 1
+        index[Level.SMALL, 0, 0] = 2
+        vectors = rng.normal(size=(3, 4))
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        targets.append(target(index, [2, 1, 0], vectors))
+        pixel = np.repeat(np.arange(12, dtype=np.int32), 10)
+        rays.append(RaySamples(pixel, rng.integers(60, size=120), rng.random(120).astype(np.float32)))
+    return targets, rays
+
+
+def test_lifting_equals_a_plain_loop(rng):
+    targets, rays = random_views(rng)
+    lifted = lift_masks(targets, iter(rays), GRID)
+    quantity = rng.random((6, 2)).astype(np.float32)
+    for level in Level:
+        top, below = np.zeros((60, 2)), np.zeros(60)
+        for k, (t, r) in enumerate(zip(targets, rays, strict=True)):
+            for pixel, voxel, weight in zip(r.pixel, r.voxel, r.weight, strict=True):
+                v, u = divmod(int(pixel), 4)
+                mask = next((t.mask_index[m, v, u] for m in range(level, 3) if t.mask_index[m, v, u] >= 0), -1)
+                if mask >= 0:
+                    top[voxel] += weight * quantity[3 * k + mask]
+                    below[voxel] += weight
+        got, weight = lifted.quantity(quantity, level)
+        np.testing.assert_allclose(weight, below[lifted.voxel], rtol=1e-5)
+        seen = below[lifted.voxel] > 0
+        np.testing.assert_allclose(got[seen], (top / np.maximum(below, 1e-12)[:, None])[lifted.voxel][seen], rtol=1e-4)
+
+
+def test_evidence_is_all_weight_with_or_without_a_mask(rng):
+    targets, rays = random_views(rng)
+    evidence = lift_masks(targets, rays, GRID).evidence()
+    wanted = np.zeros(60)
+    for r in rays:
+        np.add.at(wanted, r.voxel, r.weight)
+    np.testing.assert_allclose(evidence.reshape(-1), wanted, rtol=1e-5)
+    assert evidence.shape == (3, 4, 5)
+
+
+def test_what_has_no_parts_is_its_own_part(rng):
+    filled = filled_levels(random_views(rng)[0][0])
+    assert filled[Level.SMALL, 0, 0] == 2, "its own small mask"
+    assert filled[Level.SMALL, 1, 1] == 1, "no small mask: the part"
+    assert filled[Level.PART, 2, 2] == 0, "no part: the whole"
+    assert filled[Level.WHOLE, 0, 3] == -1, "nothing coarser: nothing"
+
+
+def test_views_of_two_encoders_are_refused(rng):
+    targets, rays = random_views(rng)
+    other = EncoderId("open_clip", "tiny", "another", "p", 4)
+    mixed = [targets[0], target(targets[1].mask_index, [2, 1, 0], targets[1].vectors, other)]
+    with pytest.raises(EncoderMismatchError, match="another"):
+        lift_masks(mixed, rays, GRID)
+
+
+def test_no_views_are_refused():
+    with pytest.raises(VoxlangError, match="at least one view"):
+        lift_masks([], [], GRID)
+
+
+def test_points_of_voxels_by_hand():
+    values = np.arange(60, dtype=np.float32).reshape(3, 4, 5) / 60
+    flat = np.array([(2 * 4 + 1) * 5 + 4])  # index (x=4, y=1, z=2)
+    xyz, value = points_of_voxels(GRID, flat, values)
+    np.testing.assert_allclose(xyz, [[1.0, -1.0 + 2 / 3, 1.0]], atol=1e-6)
+    np.testing.assert_allclose(value, [values[2, 1, 4]])
+
+
+def test_field_reads_x_y_z_in_that_order():
+    field = SemanticField(CONFIG, GRID, ENCODER)
+    grid = field.grids[0]
+    with torch.no_grad():
+        for g in field.grids:
+            g.zero_()
+        grid[..., -1] = 1.0  # features rise towards +x only
+    value = torch.zeros(3)
+    base, along_x, along_z = field.hidden(
+        torch.tensor([[-1.0, -1.0, -1.0], [1.0, -1.0, -1.0], [-1.0, -1.0, 1.0]]), value
+    )
+    assert not torch.allclose(base, along_x)
+    assert torch.allclose(base, along_z)
+
+
+def test_scores_equal_the_cosines_of_the_vectors(rng):
+    field = SemanticField(CONFIG, GRID, ENCODER)
+    xyz = rng.uniform(-1, 1, size=(50, 3)).astype(np.float32)
+    value = rng.random(50).astype(np.float32)
+    text = rng.normal(size=(2, 4)).astype(np.float32)
+    text /= np.linalg.norm(text, axis=1, keepdims=True)
+    with torch.no_grad():
+        vectors = field(torch.from_numpy(xyz), torch.from_numpy(value)).numpy()
+    wanted = np.einsum("lnd,td->ltn", vectors, text)
+    np.testing.assert_allclose(field.scores(xyz, value, text, chunk=16), wanted, atol=1e-5)
+
+
+def scene() -> tuple[list[ViewTarget], list[RaySamples], np.ndarray]:
+    """Two materials, left and right half of x; a ray per voxel of the lower half in y. The upper half is never seen."""
+    values = np.zeros((3, 4, 5), np.float32)
+    values[:, :, 2:] = 0.8
+    voxel = np.flatnonzero((np.indices((3, 4, 5))[1] < 2).reshape(-1))
+    index = np.full((3, 1, len(voxel)), -1)
+    right = values.reshape(-1)[voxel] > 0.5
+    index[Level.PART, 0] = right
+    rays = RaySamples(np.arange(len(voxel), dtype=np.int32), voxel, np.full(len(voxel), 0.9, np.float32))
+    return [target(index, [1, 1], np.eye(4)[:2])], [rays], values
+
+
+def test_training_recovers_a_known_scene_and_fills_what_no_view_saw():
+    targets, rays, values = scene()
+    lifted = lift_masks(targets, rays, GRID)
+    fit = fit_semantic_field(ray_bank(targets, rays), lifted, values, CONFIG)
+    xyz, value = points_of_voxels(GRID, np.arange(60), values)
+    cosines = fit.field.scores(xyz, value, np.eye(4, dtype=np.float32)[:2])[Level.PART]
+    np.testing.assert_array_equal(cosines.argmax(axis=0), (values.reshape(-1) > 0.5).astype(int))
+    assert fit.history[-1]["loss_part"] < 0.05 < fit.history[0]["loss_part"]
+
+
+def test_an_interrupted_training_ends_the_same(tmp_path):
+    targets, rays, values = scene()
+    lifted, bank = lift_masks(targets, rays, GRID), ray_bank(targets, rays)
+    config = CONFIG.model_copy(update={"steps": 12, "checkpoint_every": 5})
+    whole = fit_semantic_field(bank, lifted, values, config)
+
+    class Killed(Exception):
+        pass
+
+    def kill(step, _):
+        if step == 7:
+            raise Killed
+
+    path = tmp_path / "semantics.pt"
+    with pytest.raises(Killed):
+        fit_semantic_field(bank, lifted, values, config, resume_path=path, on_step=kill)
+    resumed = fit_semantic_field(bank, lifted, values, config, resume_path=path)
+    assert [r["step"] for r in resumed.history] == list(range(12))
+    for a, b in zip(whole.field.parameters(), resumed.field.parameters(), strict=True):
+        assert torch.equal(a, b)
