@@ -1,0 +1,70 @@
+"""The unit of length that NRRD and MetaImage headers give, and SimpleITK does not report."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+from voxlang.core.errors import VolumeError
+
+_UNIT_NAMES = {
+    "mm": ("mm", "millimeter", "millimeters", "millimetre", "millimetres"),
+    "um": ("um", "µm", "μm", "micron", "microns", "micrometer", "micrometers", "micrometre", "micrometres"),
+    "nm": ("nm", "nanometer", "nanometers", "nanometre", "nanometres"),
+    "cm": ("cm", "centimeter", "centimeters", "centimetre", "centimetres"),
+    "m": ("m", "meter", "meters", "metre", "metres"),
+}
+_UNIT_OF_NAME = {name: unit for unit, names in _UNIT_NAMES.items() for name in names}
+_HEADER_LIMIT = 1 << 16
+
+
+def nrrd_unit(path: Path) -> str:
+    """Unit of an NRRD file's world: its `space units`, "mm" when it gives spacings only, "voxel" when none.
+
+    Raises:
+        VolumeError: the axes have different units.
+    """
+    fields = {}
+    for line in _head(path).split("\n"):
+        if not line.strip():
+            break
+        key, colon, value = line.partition(":")
+        if colon and not value.startswith("="):
+            fields[key.strip().lower()] = value.strip()
+    units = set(re.findall(r'"([^"]*)"', fields.get("space units", fields.get("units", "")))) - {"", "???"}
+    if len(units) > 1:
+        raise VolumeError(
+            "one unit for all axes",
+            got=f"space units {fields.get('space units', fields.get('units'))}",
+            where=str(path),
+            do="scale the space directions to one unit and correct the header",
+        )
+    if units:
+        (unit,) = units
+        return _UNIT_OF_NAME.get(unit.lower(), unit)
+    given = fields.get("space directions", fields.get("spacings", ""))
+    return "mm" if _has_number(given) else "voxel"
+
+
+def metaimage_unit(path: Path) -> str:
+    """Unit of a MetaImage file's world: "mm" when the header gives a spacing or size of voxels, else "voxel"."""
+    head = _head(path).split("ElementDataFile")[0]
+    return "mm" if re.search(r"^\s*Element(Spacing|Size)\s*=", head, re.MULTILINE) else "voxel"
+
+
+def _head(path: Path) -> str:
+    with path.open("rb") as f:
+        return f.read(_HEADER_LIMIT).decode("utf-8", errors="replace").replace("\r\n", "\n")
+
+
+def _has_number(text: str) -> bool:
+    words = re.split(r"[\s(),]+", text)
+    return any(word and _is_finite(word) for word in words)
+
+
+def _is_finite(word: str) -> bool:
+    try:
+        return math.isfinite(float(word))
+    except ValueError:
+        return False
