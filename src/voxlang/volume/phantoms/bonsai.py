@@ -31,7 +31,7 @@ POTS = {
 def describe(rng: np.random.Generator) -> Scene:
     """A pot (round, oval or rectangular), soil, a bent trunk, branches and pads of leaves."""
     scene = Scene(rng, AIR, (0.0, 255.0), noise=3.0)
-    scene.placed(yaw_deg=25, tilt_deg=2, scale=0.1, jitter=4)
+    scene.placed(yaw_deg=25, tilt_deg=2, scale=0.1, jitter=3)
     green = str(rng.choice(list(LEAVES), p=[0.5, 0.22, 0.1, 0.1, 0.08]))
     glaze = str(rng.choice(list(POTS)))
     leaf = scene.varied(Material("leaf", 62, LEAVES[green], texture=3.5, grain=10, band=17), 4)
@@ -66,17 +66,17 @@ def describe(rng: np.random.Generator) -> Scene:
         tuft = scene.small(f"leaf cluster {number}", foliage, ("leaf cluster", "leaf pad", "tuft of leaves"), (green,))
         scene.paint(_leaves(rng, centre, radius), tuft, leaf, keep=(trunk, branches, pot, soil, roots))
 
-    opaque = [(leaf, 0.75), (wood, 0.9), (earth, 0.9), (clay, 0.95)]
+    opaque = [(leaf, 0.35), (wood, 0.45), (earth, 0.5), (clay, 0.95)]
     if rng.random() < 0.35:
         bloom = Material("blossom", 88, (0.93, 0.55, 0.66), texture=1.5, grain=8, band=7)
         flowers = scene.small("blossoms", foliage, ("flowers", "bloom", "petals"), ("pink",))
-        spots = [c + r * _on_ball(rng) * np.array([1, 1, 0.9]) for c, r in pads for _ in range(4)]
+        spots = [c + 0.85 * r * _on_ball(rng) * np.array([1, 1, 0.5]) for c, r in pads for _ in range(4)]
         scene.paint([ball(rng.uniform(3.0, 4.4)).moved(*s) for s in spots], flowers, bloom)
-        opaque.append((bloom, 0.85))
+        opaque.append((bloom, 0.5))
     scene.show("surface", opaque)
-    scene.show("contents", [(m, a if m is not clay and m is not leaf else 0.06) for m, a in opaque])
-    scene.show("wood", [(wood, 0.95)])
-    scene.show("flat", [(m, 0.5) for m, _ in opaque], shading=False)
+    scene.show("contents", [(m, a if m is not clay and m is not leaf else 0.05) for m, a in opaque])
+    scene.show("wood", [(wood, 0.35)])
+    scene.show("flat", [(m, 0.8 * a) for m, a in opaque], shading=False)
     return scene
 
 
@@ -114,11 +114,11 @@ def _trunk_path(rng: np.random.Generator, ground: float) -> tuple[np.ndarray, np
     t = np.linspace(0, 1, 7)
     lean = {"upright": 0.0, "slanting": 32.0, "curved": 8.0, "windswept": 46.0}[style] * rng.choice([-1, 1])
     bend = {"upright": 3.0, "slanting": 6.0, "curved": 19.0, "windswept": 9.0}[style] * rng.choice([-1, 1])
-    height = rng.uniform(105, 128) * (0.88 if style in ("slanting", "windswept") else 1.0)
+    height = rng.uniform(126, 148) * (0.88 if style in ("slanting", "windswept") else 1.0)
     x = lean * t + bend * np.sin(t * np.pi * rng.uniform(1.6, 2.2)) * (0.3 + 0.7 * t) - lean * 0.45
     y = rng.uniform(-7, 7) * np.sin(t * np.pi * rng.uniform(1, 2))
     path = np.stack([x, y, ground - 8 + height * t], axis=1)
-    base = rng.uniform(8.5, 12.5)
+    base = rng.uniform(9.5, 14)
     return path, base * (1 - t) ** 0.8 + 2.2
 
 
@@ -135,21 +135,21 @@ def _branches(
     twigs = scene.small("twigs", branches, ("sprigs", "thin branches", "branchlets"), ("thin", "wooden"))
     n = int(rng.integers(5, 9))
     spine, thick = curve(path, 60), np.interp(np.linspace(0, 1, 60), np.linspace(0, 1, 7), radii)
-    pads = [(spine[-1] + (0, 0, 6.0), rng.uniform(20, 26))]
+    pads = [(spine[-1] + (0, 0, 6.0), rng.uniform(25, 31))]
     side = rng.uniform(0, 2 * np.pi)
     for i in range(n):
         t = 0.42 + 0.5 * (i + rng.uniform(-0.2, 0.2)) / n
         at = int(np.clip(t, 0.35, 0.95) * 59)
         side += np.radians(rng.uniform(115, 165))
         out = np.array([np.cos(side), np.sin(side) * 0.85, 0.0])
-        length = rng.uniform(42, 58) * (1.25 - 0.75 * t)
+        length = rng.uniform(46, 64) * (1.25 - 0.75 * t)
         sag = rng.uniform(-0.08, 0.3)
         points = spine[at] + np.outer([0, 0.35, 0.7, 1.0], out * length)
         points[:, 2] += np.array([0, 0.6, 0.75, 1.0]) * sag * length
         points[1:3, :2] += rng.normal(0, 2.5, (2, 2))
         r = max(thick[at] * 0.52, 2.4)
         scene.paint(tube(points, (r, r * 0.8, r * 0.6, 1.8), n=10), branches, wood, keep=(trunk,))
-        pads.append((points[-1] + (0, 0, 5.0), rng.uniform(17, 25) * (1.2 - 0.35 * t)))
+        pads.append((points[-1] + (0, 0, 5.0), rng.uniform(22, 30) * (1.2 - 0.35 * t)))
         sprigs = []
         for _ in range(5):
             root = points[int(rng.integers(1, 4))]

@@ -111,7 +111,7 @@ class _Canvas:
     def noise(self, wavelength: float, key: list[int], region: Region) -> np.ndarray:
         """Smooth noise of the world, zero mean and unit deviation: a sum of plane waves.
 
-        sin(a + b) = sin a cos b + cos a sin b splits a wave into a plane part and a z part, so that the sum over waves is
+        sin(a + b) = sin a cos b + cos a sin b splits a wave into a plane part and a z part: the sum over waves is
         one matrix product.
         """
         n = 24

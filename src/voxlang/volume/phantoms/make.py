@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from voxlang.core.errors import VolumeError
-from voxlang.volume.phantoms import bonsai
+from voxlang.volume.phantoms import bonsai, head
 from voxlang.volume.phantoms.compose import compose, grid_for
 from voxlang.volume.phantoms.scene import Scene
 from voxlang.volume.phantoms.types import Phantom
@@ -34,6 +34,7 @@ _FAMILIES: dict[str, Family] = {
     name: Family(module.describe, module.BOX_MM, module.SIZE_XYZ, module.PROMPTS)
     for name, module in {
         "bonsai": bonsai,
+        "head": head,
     }.items()
 }
 FAMILIES: tuple[str, ...] = tuple(_FAMILIES)

@@ -1,4 +1,4 @@
-"""The words of the language: ellipsoids, tubes, boxes, lofts, threads, ... all in mm, around the origin or along points."""
+"""The words of the language: ellipsoids, tubes, boxes, lofts, threads, ... in mm, around the origin or along points."""
 
 from __future__ import annotations
 

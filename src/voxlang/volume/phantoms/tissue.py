@@ -1,0 +1,23 @@
+"""Tissues in Hounsfield-like units, shared by the families that are alive (or were)."""
+
+from __future__ import annotations
+
+from voxlang.volume.phantoms.scene import Material
+
+RANGE_HU = (-1000.0, 2500.0)
+"""Native values of 0 and 1 for CT of the body."""
+NOISE_HU = 9.0
+"""Standard deviation of the noise, below the gaps between organs."""
+
+AIR = Material("air", -1000.0, (0.0, 0.0, 0.0))
+LUNG = Material("lung", -780.0, (0.86, 0.62, 0.60), texture=25, grain=12, band=110)
+FAT = Material("fat", -95.0, (0.93, 0.82, 0.52), texture=6, grain=14, band=35)
+SKIN = Material("skin", -20.0, (0.88, 0.68, 0.56), texture=4, grain=20, band=32)
+FLUID = Material("fluid", 18.0, (0.62, 0.76, 0.86), texture=2, grain=20, band=15)
+BRAIN = Material("brain", 130.0, (0.88, 0.66, 0.65), texture=5, grain=10, band=26)
+EYE = Material("eyeball", 190.0, (0.92, 0.93, 0.95), texture=3, grain=10, band=22)
+MUSCLE = Material("muscle", 62.0, (0.66, 0.25, 0.22), texture=5, grain=10, band=24)
+SPONGY_BONE = Material("spongy bone", 520.0, (0.86, 0.78, 0.62), texture=35, grain=6, band=190)
+BONE = Material("bone", 1050.0, (0.93, 0.89, 0.78), texture=40, grain=12, band=340)
+DENTIN = Material("dentin", 1650.0, (0.93, 0.86, 0.66), texture=25, grain=5, band=220)
+ENAMEL = Material("enamel", 2150.0, (0.97, 0.97, 0.94), texture=25, grain=5, band=280)
