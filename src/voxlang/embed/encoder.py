@@ -1,0 +1,55 @@
+"""What every image-text encoder can do, and the door that loads one."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float32
+
+from voxlang.embed.preprocess import Images
+from voxlang.embed.settings import EmbedConfig
+from voxlang.embed.types import EncoderId
+
+
+@runtime_checkable
+class ImageTextEncoder(Protocol):
+    """Pictures and texts to unit vectors in one space; the same input always gives the same vector."""
+
+    @property
+    def id(self) -> EncoderId:
+        """Identity by content: equal identities mean comparable vectors."""
+        ...
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square picture that the image tower sees, in pixels."""
+        ...
+
+    @property
+    def logit_scale(self) -> float:
+        """Factor that training put on cosines before the softmax or sigmoid (the inverse temperature)."""
+        ...
+
+    def encode_images(self, images: Images) -> Float32[np.ndarray, "n d"]:
+        """Unit vectors of pictures, float in [0, 1] or bytes in [0, 255]; none give an empty array."""
+        ...
+
+    def encode_texts(self, texts: list[str]) -> Float32[np.ndarray, "n d"]:
+        """Unit vectors of texts; none give an empty array."""
+        ...
+
+
+def load_encoder(config: EmbedConfig) -> ImageTextEncoder:
+    """Load the encoder that the settings name, from local files only.
+
+    Raises:
+        ConfigError: an unknown model or tag (near matches are listed), or a device that is not there.
+        ModelMissingError: files that are not there; says where to get them and where to put them.
+        ArtifactError: weights, configuration or tokenizer that do not fit each other.
+    """
+    from voxlang.embed.clipseg_encoder import load_clipseg
+    from voxlang.embed.open_clip_encoder import load_open_clip
+
+    loaders = {"open_clip": load_open_clip, "clipseg": load_clipseg}
+    return loaders[config.family](config)

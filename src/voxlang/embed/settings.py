@@ -1,0 +1,45 @@
+"""Which encoder embeds the masks, and how the masks are cut out for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+CropPolicy = Literal["masked", "context", "box", "dual"]
+"""How a mask becomes a picture; see `voxlang.embed.crops`."""
+
+MICRO_DIRECTORY = "voxlang_clip_micro"
+"""Folder of the embedded model inside the checkpoints folder."""
+
+CLIPSEG_DIRECTORY = "clipseg-rd64-refined"
+"""Folder in which the official CLIPSeg model is looked for inside the checkpoints folder."""
+
+NEUTRAL_GREY = (0.5, 0.5, 0.5)
+"""Close to the mean colour that the encoders subtract, so that it counts as nothing."""
+
+
+class EmbedConfig(BaseModel):
+    """The image-text encoder and its crops."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    family: Literal["open_clip", "clipseg"] = "open_clip"
+    """Library the encoder comes from: open_clip, or CLIPSeg's CLIP through transformers."""
+    model: str = "micro"
+    """"micro" (embedded), an open_clip name such as ViT-B-16, local-dir:FOLDER, hf-hub:ORG/NAME (from the local hub
+    cache only), or the folder of a CLIPSeg model."""
+    pretrained: str | None = None
+    """For an open_clip name: a tag such as laion2b_s34b_b88k, or a weights file."""
+    checkpoints: Path = Path("checkpoints")
+    """Folder in which weights are looked for."""
+    policy: CropPolicy = "masked"
+    """masked: the mask alone on the background; context: its surroundings blurred and dimmed; box: a plain crop; dual:
+    the mean of the vectors of masked and context."""
+    background: tuple[float, float, float] = NEUTRAL_GREY
+    """Colour around masked crops and beyond the picture's border, red green blue in [0, 1]."""
+    batch_size: int = Field(default=64, ge=1)
+    """Crops or texts per forward pass."""
+    device: str = "auto"
+    """auto (CUDA when there is one), cpu, cuda or cuda:N."""
