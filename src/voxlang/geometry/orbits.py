@@ -61,6 +61,7 @@ def orbit_camera(
     up_world: tuple[float, float, float] = (0.0, 0.0, 1.0),
     fov_y_deg: float = DEFAULT_FOV_Y_DEG,
     margin: float = 1.02,
+    fit: Literal["sphere", "box"] = "sphere",
 ) -> Camera:
     """Camera that looks at the grid's centre from a direction and holds the whole grid in its picture.
 
@@ -71,7 +72,8 @@ def orbit_camera(
         height: pixels.
         up_world: up in the picture.
         fov_y_deg: vertical field of view in degrees.
-        margin: 1 means that the bounding sphere touches the border.
+        margin: 1 means that the bounding sphere (or box) touches the border.
+        fit: "sphere" keeps the same distance for every direction; "box" comes as near as the grid's corners allow.
     """
     direction = np.asarray(direction_world, dtype=np.float64)
     direction = direction / np.linalg.norm(direction)
@@ -79,6 +81,8 @@ def orbit_camera(
     half_small = np.arctan(np.tan(half) * min(1.0, width / height))
     distance = grid.radius_world * margin / np.sin(half_small)
     centre = grid.centre_world
+    if fit == "box":
+        distance = _box_distance(grid, direction, up_world, half, width / height, margin)
     return look_at(
         centre + distance * direction,
         centre,
@@ -87,6 +91,24 @@ def orbit_camera(
         width=width,
         height=height,
     )
+
+
+def _box_distance(
+    grid: VolumeGrid,
+    direction: Float[np.ndarray, 3],
+    up_world: tuple[float, float, float],
+    half_angle_y: float,
+    aspect: float,
+    margin: float,
+) -> float:
+    """Least distance from the grid's centre at which all eight corners, times `margin`, lie in the picture."""
+    signs = np.stack(np.meshgrid([-1.0, 1.0], [-1.0, 1.0], [-1.0, 1.0]), -1).reshape(8, 3)
+    corners = (signs * grid.extent_world / 2.0) @ np.asarray(grid.direction).T
+    pose = look_at(direction, np.zeros(3), up_world=up_world, fov_y_deg=60.0, width=8, height=8).T_world_camera
+    right, down = corners @ pose[:3, 0], corners @ pose[:3, 1]
+    tangent_y = np.tan(half_angle_y)
+    needed = np.maximum(np.abs(right) / (tangent_y * aspect), np.abs(down) / tangent_y) * margin
+    return float((needed + corners @ direction).max())
 
 
 def orbit_cameras(
@@ -100,9 +122,12 @@ def orbit_cameras(
     up_world: tuple[float, float, float] = (0.0, 0.0, 1.0),
     fov_y_deg: float = DEFAULT_FOV_Y_DEG,
     margin: float = 1.02,
+    fit: Literal["sphere", "box"] = "sphere",
 ) -> list[Camera]:
     """`n` cameras on a sphere around the grid; see `camera_directions` and `orbit_camera`."""
     return [
-        orbit_camera(grid, d, width=width, height=height, up_world=up_world, fov_y_deg=fov_y_deg, margin=margin)
+        orbit_camera(
+            grid, d, width=width, height=height, up_world=up_world, fov_y_deg=fov_y_deg, margin=margin, fit=fit
+        )
         for d in camera_directions(n, placement=placement, rng=rng)
     ]
