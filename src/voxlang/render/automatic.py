@@ -11,6 +11,8 @@ from voxlang.render.transfer import TransferFunction
 from voxlang.volume.types import Volume
 
 BINS = 192
+DENSE_SHARE = 0.35
+"""The middle class counts as dense when it and the dense class hold at most this share of the content."""
 TAIL = 0.002
 """Share of the brightest content, such as metal, that must not draw a class of its own."""
 CLASS_COLORS = ((0.87, 0.66, 0.54), (0.89, 0.70, 0.42), (0.98, 0.95, 0.88))
@@ -69,6 +71,14 @@ def _bright_background(counts: np.ndarray, peak: float) -> bool:
     return bool(counts[: max(at - margin, 0)].sum() > counts[at + margin + 1 :].sum() and peak > 0.5)
 
 
+def _share_above(volume: Volume, classes: ValueClasses, threshold: float) -> float:
+    """Share of the content (above the first threshold) that lies above another threshold."""
+    counts, edges = np.histogram(volume.values, BINS, (0.0, 1.0))
+    counts = counts[::-1] if classes.flipped else counts
+    content = counts[edges[:-1] >= classes.thresholds[0]].sum()
+    return float(counts[edges[:-1] >= threshold].sum() / max(int(content), 1))
+
+
 def _veil(total: float, volume: Volume) -> float:
     """Opacity per voxel that adds up to `total` over a quarter of the volume's mean edge."""
     return 1.0 - (1.0 - total) ** (1.0 / max(0.25 * float(np.mean(volume.grid.size_xyz)), 1.0))
@@ -78,7 +88,8 @@ def automatic_transfers(volume: Volume, *, n: int = 3) -> list[TransferFunction]
     """One to three transfer functions from the histogram.
 
     In this order: "auto-surface" (everything but the background, opaque), "auto-contents" (the outer class as a veil,
-    the middle class half transparent, the dense class opaque), "auto-dense" (the middle and the dense class, opaque).
+    the middle class half transparent, the dense class opaque), "auto-dense" (the dense class, with the middle class
+    where that is a small part of the content).
 
     Args:
         volume: what to show.
@@ -91,6 +102,7 @@ def automatic_transfers(volume: Volume, *, n: int = 3) -> list[TransferFunction]
         raise TransferFunctionError("n in 1..3", got=f"{n}", where="automatic_transfers", do="ask for one to three")
     classes = value_classes(volume)
     t0, t1, t2 = classes.thresholds
+    dense_from = t1 if _share_above(volume, classes, t1) <= DENSE_SHARE else t2
     w0, w1, w2 = 0.3 * min(t1 - t0, 0.1), 0.3 * min(t1 - t0, 0.1), 0.3 * min(t2 - t1, 0.1)
     outer, middle, dense = CLASS_COLORS
     veil, flesh = _veil(0.35, volume), _veil(0.9, volume)
@@ -125,7 +137,11 @@ def automatic_transfers(volume: Volume, *, n: int = 3) -> list[TransferFunction]
                 (1.0, 0.9),
             ],
         ),
-        ("auto-dense", dense_color, [(0.0, 0.0), (t1 - w1, 0.0), (t1 + w1, 0.5), (t2 + w2, 0.8), (1.0, 0.9)]),
+        (
+            "auto-dense",
+            dense_color,
+            [(0.0, 0.0), (dense_from - w1, 0.0), (dense_from + w1, 0.5), (max(t2, dense_from) + w2, 0.8), (1.0, 0.9)],
+        ),
     ]
     distance = float(np.mean(volume.grid.spacing_xyz))
     return [_transfer(name, color, opacity, distance, classes.flipped) for name, color, opacity in looks[:n]]

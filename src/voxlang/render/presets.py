@@ -115,6 +115,10 @@ PRESETS: dict[str, Preset] = {
 }  # fmt: skip
 
 
+AUTO_CT = ("ct-skin", "ct-soft-tissue", "ct-bone")
+"""What "auto" means for a CT in Hounsfield units."""
+
+
 def default_unit_distance(grid: VolumeGrid) -> float:
     """Mean voxel spacing: with it an alpha of 0.8 hides what lies two voxels behind, so bands look like surfaces."""
     return float(np.mean(grid.spacing_xyz))
@@ -152,6 +156,15 @@ def preset_transfer(name: str, volume: Volume) -> TransferFunction:
         units="native" if hu else "normalised",
         where=f"preset {key!r}",
     )
+
+
+def is_hounsfield(volume: Volume) -> bool:
+    """Whether a volume's native values look like a CT in Hounsfield units: air around -1000 on the faces of its box."""
+    lower, upper = volume.value_range
+    v = volume.values
+    faces = np.concatenate([f.reshape(-1) for f in (v[:, 0], v[:, -1], v[:, :, 0], v[:, :, -1])])
+    air = lower + float(np.median(faces)) * (upper - lower)
+    return upper > 300.0 and -1300.0 <= air <= -800.0
 
 
 class MaterialBand(Protocol):
@@ -228,8 +241,9 @@ def resolve_transfers(specs: Sequence[str], volume: Volume) -> list[TransferFunc
     """The transfer functions that a user asked for.
 
     Args:
-        specs: each "auto" (three from the histogram) or "auto:N" (the first N of surface, contents, dense), a preset's
-            name, a ParaView JSON file, or FILE.json#NAME for one preset of a file.
+        specs: each "auto" (three: surface, contents and dense, from the histogram, or the presets AUTO_CT for a CT in
+            Hounsfield units), "auto:N" (the first N of them), a preset's name, a ParaView JSON file, or FILE.json#NAME
+            for one preset of a file.
         volume: gives value range, spacing and histogram.
 
     Raises:
@@ -245,7 +259,10 @@ def resolve_transfers(specs: Sequence[str], volume: Volume) -> list[TransferFunc
                 raise TransferFunctionError(
                     "auto:1, auto:2 or auto:3", got=repr(spec), where="transfer functions", do="use one of these"
                 )
-            found += automatic_transfers(volume, n=int(count))
+            if is_hounsfield(volume):
+                found += [preset_transfer(p, volume) for p in AUTO_CT[: int(count)]]
+            else:
+                found += automatic_transfers(volume, n=int(count))
         elif key.lower() in PRESETS:
             found.append(preset_transfer(key, volume))
         elif path.lower().endswith(".json") or Path(path).is_file():
