@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from voxlang.geometry.grid import VolumeGrid
@@ -37,7 +39,7 @@ def describe(volume: Volume) -> str:
     )
 
 
-def _times(numbers: tuple[float, ...] | list[float]) -> str:
+def _times(numbers: Sequence[float | int]) -> str:
     return " x ".join(f"{n:.6g}" for n in numbers)
 
 

@@ -122,7 +122,7 @@ def check_whole(path: Path, header: NiftiHeader) -> None:
     n_bytes = 0
     try:
         with _open(path) as f:
-            while piece := f.read(1 << 20):
+            while piece := f.read1(1 << 20):
                 n_bytes += len(piece)
     except (EOFError, OSError, zlib.error) as error:
         raise _cut(str(path), f"a gzip stream that breaks off after {n_bytes} of {header.n_bytes} bytes") from error

@@ -13,6 +13,7 @@ from voxlang.volume.native import NativeVolume, check_memory, check_size, make_g
 RAW_DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
 """Voxel types of .raw files, as Open SciVis names spell them."""
 
+_NPY_MAGIC = b"\x93NUMPY"
 _NAME = re.compile(r"(?P<name>.+)_(?P<x>\d+)x(?P<y>\d+)x(?P<z>\d+)_(?P<dtype>[A-Za-z]+\d+)$")
 
 
@@ -79,6 +80,15 @@ def read_npy(path: Path, *, spacing_xyz: tuple[float, float, float] | None = Non
         VolumeError: not a .npy file, cut short, objects or complex numbers in it, not 3D, no memory for it.
     """
     where = str(path)
+    with path.open("rb") as f:
+        magic = f.read(len(_NPY_MAGIC))
+    if magic != _NPY_MAGIC:
+        raise VolumeError(
+            f"a .npy file, which begins with {_NPY_MAGIC!r}",
+            got=repr(magic),
+            where=where,
+            do="write it with numpy.save",
+        )
     try:
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
@@ -116,7 +126,7 @@ def fitting_choices(n_bytes: int, size_xyz: tuple[int, int, int], dtype: str) ->
             sizes.append((edge, edge, edge))
         choices += [f"pass size_xyz={size} for {dtype}" for size in dict.fromkeys(sizes)]
     extra = n_bytes - n_voxels * itemsize
-    if 0 < extra < 65536:
+    if not choices and 0 < extra < 65536:
         choices.append(f"cut off a header of {extra} bytes if the file begins with one")
     if not choices:
         return f"pass sizes and a dtype that make {n_bytes} bytes, or copy the file again if it was cut short"
