@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
-from jaxtyping import Float32, Int16, UInt16
+from jaxtyping import Bool, Float32, Int16, UInt16
 from numba import njit, prange
 
 from voxlang.core.errors import VolumeError
@@ -18,12 +18,15 @@ from voxlang.render.settings import RenderSettings
 from voxlang.render.transfer import TransferFunction
 from voxlang.render.types import RenderedView
 from voxlang.volume.phantoms.types import Phantom
-from voxlang.volume.types import LabelVolume, PartTree
+from voxlang.volume.types import LabelVolume, PartTree, Volume
 
 MIN_OPACITY = 0.3
 """A pixel shows a part only from this opacity on."""
 MAX_BACKGROUND = 0.5
 """A pixel shows no part when unlabelled voxels carry more than this share of its opacity."""
+
+HIDDEN_ALPHA = 1e-3
+"""A part whose typical value has no more opacity than this over one unit distance counts as hidden."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,84 +100,145 @@ def _label_weights(height, width, flat, labels, shape, leap, table, density, mat
                 k += 1
 
 
-def label_weights(
-    volume: RenderVolume,
-    labels: UInt16[np.ndarray, "z y x"],
-    n_labels: int,
-    *,
-    transfer: TransferFunction,
-    camera: Camera,
-    settings: RenderSettings,
-) -> Float32[np.ndarray, "h w k"]:
-    """Weight that each label's voxels (nearest voxel of each sample) add to each pixel; the sum is the opacity."""
-    table, leap = volume.table_and_leap(transfer)
-    frame = make_frame(volume.grid, camera, settings)
-    out = np.zeros((camera.height * camera.width, n_labels), np.float32)
-    with LOCK, numba.parallel_chunksize(1024):
-        _label_weights(
-            camera.height,
-            camera.width,
-            volume.values.reshape(-1),
-            np.ascontiguousarray(labels).reshape(-1),
-            volume.values.shape,
-            leap,
-            step_table(table, frame.step),
-            table[:, 3].astype(np.float64),
-            frame.matrix,
-            frame.metric,
-            frame.step,
-            settings.stop_opacity,
-            out,
-        )
-    return out.reshape(camera.height, camera.width, n_labels)
+def _offsets(reach: float) -> np.ndarray:
+    """Voxel offsets (z, y, x) within a distance, nearest first."""
+    r = int(reach)
+    steps = np.stack(np.meshgrid(*[np.arange(-r, r + 1)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    length = np.linalg.norm(steps, axis=1)
+    order = np.argsort(length, kind="stable")
+    return steps[order][(length[order] <= reach) & (length[order] > 0)]
+
+
+@njit(cache=True, parallel=True)
+def _spread(labels, shown, offsets, out):
+    nz, ny, nx = labels.shape
+    for row in prange(nz * ny):
+        z, y = row // ny, row % ny
+        for x in range(nx):
+            own = labels[z, y, x]
+            out[z, y, x] = own
+            if shown[own]:
+                continue
+            for k in range(len(offsets)):
+                a, b, c = z + offsets[k, 0], y + offsets[k, 1], x + offsets[k, 2]
+                if 0 <= a < nz and 0 <= b < ny and 0 <= c < nx and shown[labels[a, b, c]]:
+                    out[z, y, x] = labels[a, b, c]
+                    break
+
+
+def spread_labels(
+    labels: UInt16[np.ndarray, "z y x"], shown: Bool[np.ndarray, "k"], *, reach: float = 2.0
+) -> UInt16[np.ndarray, "z y x"]:
+    """Labels in which voxels that are not `shown` take the label of the nearest shown voxel within `reach` voxels.
+
+    The soft rim of a surface lies half outside its part: there a transfer function already shows the part, in voxels
+    that belong to air or to a hidden neighbour.
+
+    Args:
+        labels: part ids, 0 for background.
+        shown: by label, whether the transfer function shows the part's typical value.
+        reach: in voxels, up to about 3.
+    """
+    out = np.empty_like(labels)
+    with LOCK:
+        _spread(labels, shown, _offsets(reach), out)
+    return out
 
 
 def part_maps(weights: Float32[np.ndarray, "h w k"], tree: PartTree) -> Int16[np.ndarray, "3 h w"]:
-    """The part with the greatest weight at each level.
+    """The part with the greatest weight at each level, from the weight of each label (last axis) on each pixel.
 
-    Each label stands for its ancestor on the level. Labelled voxels without one count together as "none", so that a
-    SMALL part is named only where it outweighs what has no SMALL part. Unlabelled voxels (the soft rim of a surface) do
-    not count unless they carry more than half of the pixel's opacity; then the pixel shows nothing.
+    Each label stands for its ancestor on the level. Labels without one count together as "none", so that a SMALL part
+    is named only where it outweighs what has no SMALL part. Background does not count unless it carries more than half
+    of the pixel's opacity; then the pixel shows nothing.
     """
     maps = level_maps(tree)
     opacity = weights.sum(axis=-1)
     seen = (opacity > MIN_OPACITY) & (weights[..., 0] <= MAX_BACKGROUND * opacity)
     out = np.full((len(LEVELS), *opacity.shape), -1, np.int16)
+    shown = weights[seen]
     for level in LEVELS:
         ids = np.unique(maps[level][1:])
-        if not (ids >= 0).any():
-            continue
-        sums = np.stack([weights[..., 1:][..., maps[level][1:] == i].sum(axis=-1) for i in ids], axis=-1)
-        out[level] = np.where(seen, ids[np.argmax(sums, axis=-1)], np.int16(-1))
+        if (ids >= 0).any():
+            members = (maps[level][1:, None] == ids[None, :]).astype(np.float32)
+            out[level][seen] = ids[np.argmax(shown[:, 1:] @ members, axis=-1)]
     return out
 
 
-def label_view(
-    volume: RenderVolume,
-    labels: LabelVolume,
-    transfer: TransferFunction,
-    camera: Camera,
-    settings: RenderSettings | None = None,
-) -> LabelledView:
-    """Render a prepared volume and name the part that each pixel shows; see `part_maps` for the rule."""
-    settings = settings or RenderSettings()
-    if labels.labels.shape != volume.values.shape:
-        raise VolumeError(
-            f"labels of the volume's shape {volume.values.shape}",
-            got=f"{labels.labels.shape}",
-            where="label_view",
-            do="make both on the same grid",
-        )
-    n_labels = max((p.id for p in labels.tree), default=0) + 1
-    weights = label_weights(
-        volume, labels.labels, n_labels, transfer=transfer, camera=camera, settings=settings
-    )  # fmt: skip
-    return LabelledView(volume.render(transfer, camera, settings), part_maps(weights, labels.tree))
+def _typical_values(values: np.ndarray, labels: LabelVolume) -> np.ndarray:
+    """Median value of each label's voxels, by label; 0 where a label does not occur."""
+    top = max((p.id for p in labels.tree), default=0)
+    order = np.argsort(labels.labels.reshape(-1), kind="stable")
+    ends = np.cumsum(np.bincount(labels.labels.reshape(-1), minlength=top + 1))
+    pieces = np.split(values.reshape(-1)[order], ends[:-1])
+    return np.array([float(np.median(piece)) if len(piece) else 0.0 for piece in pieces])
+
+
+class LabelledVolume:
+    """A volume and its labels, made ready for many labelled views."""
+
+    def __init__(self, volume: Volume, labels: LabelVolume) -> None:
+        if labels.labels.shape != volume.values.shape:
+            raise VolumeError(
+                f"labels of the volume's shape {volume.values.shape}",
+                got=f"{labels.labels.shape}",
+                where="LabelledVolume",
+                do="make both on the same grid",
+            )
+        self.grid = volume.grid
+        self.tree = labels.tree
+        self.volume: RenderVolume = prepare(volume.values, volume.grid)
+        self._labels = np.ascontiguousarray(labels.labels)
+        self._typical = _typical_values(volume.values, labels)
+        self._spread: dict[bytes, np.ndarray] = {}
+
+    def shown_labels(self, transfer: TransferFunction) -> UInt16[np.ndarray, "z y x"]:
+        """Labels with the rims given to the parts that the transfer function shows; see `spread_labels`."""
+        shown = transfer.alpha(self._typical) > HIDDEN_ALPHA
+        shown[0] = False
+        key = shown.tobytes()
+        if key not in self._spread:
+            if len(self._spread) >= 8:
+                self._spread.pop(next(iter(self._spread)))
+            self._spread[key] = spread_labels(self._labels, shown)
+        return self._spread[key]
+
+    def label_weights(
+        self, transfer: TransferFunction, camera: Camera, settings: RenderSettings
+    ) -> Float32[np.ndarray, "h w k"]:
+        """Weight that each label's voxels add to each pixel (every sample counts for its nearest voxel)."""
+        table, leap = self.volume.table_and_leap(transfer)
+        frame = make_frame(self.grid, camera, settings)
+        n_labels = max((p.id for p in self.tree), default=0) + 1
+        out = np.zeros((camera.height * camera.width, n_labels), np.float32)
+        labels = self.shown_labels(transfer).reshape(-1)
+        with LOCK, numba.parallel_chunksize(1024):
+            _label_weights(
+                camera.height,
+                camera.width,
+                self.volume.values.reshape(-1),
+                labels,
+                self.volume.values.shape,
+                leap,
+                step_table(table, frame.step),
+                table[:, 3].astype(np.float64),
+                frame.matrix,
+                frame.metric,
+                frame.step,
+                settings.stop_opacity,
+                out,
+            )
+        return out.reshape(camera.height, camera.width, n_labels)
+
+    def view(self, transfer: TransferFunction, camera: Camera, settings: RenderSettings | None = None) -> LabelledView:
+        """Render one view and name the part that each pixel shows; see `part_maps` for the rule."""
+        settings = settings or RenderSettings()
+        weights = self.label_weights(transfer, camera, settings)
+        return LabelledView(self.volume.render(transfer, camera, settings), part_maps(weights, self.tree))
 
 
 def labelled_view(
     phantom: Phantom, transfer: TransferFunction, camera: Camera, settings: RenderSettings | None = None
 ) -> LabelledView:
-    """One labelled view of a phantom; for many views of one phantom use `prepare` and `label_view`."""
-    volume = prepare(phantom.volume.values, phantom.volume.grid)
-    return label_view(volume, phantom.labels, transfer, camera, settings)
+    """One labelled view of a phantom; for many views of one phantom keep a `LabelledVolume`."""
+    return LabelledVolume(phantom.volume, phantom.labels).view(transfer, camera, settings)

@@ -12,11 +12,11 @@ from voxlang.core.errors import ConfigError
 from voxlang.geometry.camera import Camera
 from voxlang.geometry.orbits import camera_directions, orbit_camera
 from voxlang.render.presets import transfer_from_appearance
-from voxlang.render.render import RenderVolume, prepare, visible_grid
+from voxlang.render.render import visible_grid
 from voxlang.render.settings import RenderSettings
 from voxlang.render.transfer import TransferFunction
 from voxlang.render.types import RenderedView
-from voxlang.scenes.labelled import LabelledView, label_view
+from voxlang.scenes.labelled import LabelledView, LabelledVolume
 from voxlang.volume.phantoms import FAMILIES, make_phantom
 from voxlang.volume.phantoms.types import Appearance, Phantom
 
@@ -40,7 +40,7 @@ class SceneRanges:
     """Probability that a material of a look with several is hidden."""
     fov_y_deg: tuple[float, float] = (20.0, 50.0)
     """Vertical field of view."""
-    margin: tuple[float, float] = (0.95, 1.35)
+    margin: tuple[float, float] = (0.75, 1.3)
     """Distance factor around the fit to the visible box; below 1 cuts corners off."""
     shaded: float = 0.8
     """Probability of gradient shading."""
@@ -53,7 +53,7 @@ class SceneSource:
 
     def __init__(self, phantom: Phantom) -> None:
         self.phantom = phantom
-        self.volume: RenderVolume = prepare(phantom.volume.values, phantom.volume.grid)
+        self.labelled = LabelledVolume(phantom.volume, phantom.labels)
 
     def draw(self, rng: np.random.Generator, ranges: SceneRanges | None = None) -> LabelledView:
         """A labelled picture with a random look, camera, light, background and noise."""
@@ -62,7 +62,7 @@ class SceneSource:
         transfer = transfer_from_appearance(jittered(appearance, rng, ranges), self.phantom.volume.grid)
         camera = random_camera(self.phantom, transfer, rng, ranges)
         settings = random_settings(rng, ranges)
-        scene = label_view(self.volume, self.phantom.labels, transfer, camera, settings)
+        scene = self.labelled.view(transfer, camera, settings)
         background = random_background(rng, camera.height, camera.width)
         rgb = scene.view.rgb + (1.0 - scene.view.opacity)[..., None] * background
         rgb = rgb + rng.uniform(0.0, ranges.noise) * rng.normal(size=rgb.shape)

@@ -1,0 +1,204 @@
+"""Labelled scenes on disk: one file per phantom, made once, continued after an interruption, with splits apart."""
+
+from __future__ import annotations
+
+import json
+import sys
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Int16, UInt8
+from pydantic import BaseModel, ConfigDict, Field
+from tqdm import tqdm
+
+from voxlang.core.artifacts import atomic_path
+from voxlang.core.digest import digest_json
+from voxlang.core.errors import ArtifactError, ConfigError
+from voxlang.core.levels import LEVELS
+from voxlang.scenes.sampling import SceneRanges, SceneSource
+from voxlang.volume.phantoms import FAMILIES, make_phantom
+from voxlang.volume.types import PartTree
+
+SCHEMA = 1
+Split = Literal["train", "dev", "test"]
+FIRST_SEED: dict[str, int] = {"train": 0, "dev": 1_000_000, "test": 2_000_000}
+"""First phantom seed of each split; a split has a million seeds, so the splits never share a phantom."""
+
+
+class BufferConfig(BaseModel):
+    """Which scenes to make."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    split: Split = "train"
+    """Range of phantom seeds: train, dev or test."""
+    families: tuple[str, ...] = FAMILIES
+    """Phantom families."""
+    phantoms_per_family: int = Field(16, ge=1, le=1_000_000)
+    """Phantoms of each family."""
+    views_per_phantom: int = Field(12, ge=1)
+    """Pictures of each phantom."""
+    size_px: int = Field(256, ge=16)
+    """Width and height of a picture."""
+    voxels: int | None = Field(None, ge=8)
+    """Voxels along the longest edge; None takes the family's own size."""
+
+
+@dataclass(frozen=True, eq=False)
+class StoredScenes:
+    """The pictures of one phantom."""
+
+    rgb: UInt8[np.ndarray, "n h w 3"]
+    """Pictures."""
+    opacity: UInt8[np.ndarray, "n h w"]
+    """Opacity times 255."""
+    part_index: Int16[np.ndarray, "n 3 h w"]
+    """Part ids at SMALL, PART and WHOLE; -1 none."""
+    tree: PartTree
+    """What the ids mean."""
+    family: str
+    """Phantom family."""
+    seed: int
+    """Phantom seed."""
+
+
+def scene_files(folder: Path | str) -> list[Path]:
+    """All scene files of a folder, in order."""
+    return sorted(Path(folder).glob("scenes_*.npz"))
+
+
+def _phantom_size(family: str, seed: int, voxels: int | None) -> tuple[int, int, int] | None:
+    if voxels is None:
+        return None
+    size = make_phantom(family, seed, size_xyz=(8, 8, 8)).volume.grid.extent_world
+    return tuple(max(8, round(voxels * float(e) / float(size.max()))) for e in size)
+
+
+def make_scenes(config: BufferConfig, family: str, seed: int) -> StoredScenes:
+    """All pictures of one phantom; the same config, family and seed give the same pictures."""
+    rng = np.random.default_rng([seed, zlib.crc32(family.encode()), 77])
+    phantom = make_phantom(family, seed, size_xyz=_phantom_size(family, seed, config.voxels))
+    source = SceneSource(phantom)
+    ranges = SceneRanges(width=config.size_px, height=config.size_px)
+    scenes = [source.draw(rng, ranges) for _ in range(config.views_per_phantom)]
+    return StoredScenes(
+        np.stack([np.round(s.view.rgb * 255.0).astype(np.uint8) for s in scenes]),
+        np.stack([np.round(s.view.opacity * 255.0).astype(np.uint8) for s in scenes]),
+        np.stack([s.part_index for s in scenes]),
+        phantom.labels.tree,
+        family,
+        seed,
+    )
+
+
+def write_scenes(path: Path | str, scenes: StoredScenes, *, key: str) -> None:
+    """Write one phantom's scenes as a compressed .npz, atomically; `key` names the config that made them."""
+    header = {
+        "schema": SCHEMA,
+        "kind": "scenes",
+        "key": key,
+        "family": scenes.family,
+        "seed": scenes.seed,
+        "tree": scenes.tree.as_list(),
+    }
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(
+            file,
+            header=np.frombuffer(json.dumps(header).encode(), np.uint8),
+            rgb=scenes.rgb,
+            opacity=scenes.opacity,
+            part_index=scenes.part_index,
+        )
+
+
+def _read(path: Path, *, header_only: bool) -> tuple[dict, StoredScenes | None]:
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            header = json.loads(bytes(data["header"]))
+            if header.get("schema") != SCHEMA or header.get("kind") != "scenes":
+                raise ArtifactError(
+                    f"scenes of schema {SCHEMA}",
+                    got=f"{header.get('kind')} of schema {header.get('schema')}",
+                    where=str(path),
+                    do="delete the file and make the scenes again",
+                )
+            if header_only:
+                return header, None
+            tree = PartTree.from_list(header["tree"])
+            arrays = data["rgb"], data["opacity"], data["part_index"]
+            return header, StoredScenes(*arrays, tree, header["family"], int(header["seed"]))
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ArtifactError(
+            "a whole scenes file", got=f"{error}", where=str(path), do="delete it and make the scenes again"
+        ) from error
+
+
+def read_scenes(path: Path | str) -> StoredScenes:
+    """Read a file of `write_scenes`.
+
+    Raises:
+        ArtifactError: missing, cut short, or another kind of file.
+    """
+    scenes = _read(Path(path), header_only=False)[1]
+    assert scenes is not None
+    return scenes
+
+
+def generate_scenes(folder: Path | str, config: BufferConfig) -> list[Path]:
+    """Make the scenes of a config in a folder and return their files; those already there are kept.
+
+    Raises:
+        ConfigError: an unknown family.
+        ArtifactError: the folder holds scenes of the same phantom made with another config.
+    """
+    unknown = [f for f in config.families if f not in FAMILIES]
+    if unknown:
+        raise ConfigError(f"families out of {list(FAMILIES)}", got=f"{unknown}", where="families", do="use these")
+    key = digest_json(config.model_dump(include={"views_per_phantom", "size_px", "voxels"}))
+    first = FIRST_SEED[config.split]
+    wanted = [(f, first + k) for k in range(config.phantoms_per_family) for f in config.families]
+    files = []
+    for family, seed in tqdm(wanted, desc=f"scenes ({config.split})", disable=not sys.stderr.isatty()):
+        path = Path(folder) / f"scenes_{family}_{seed:07d}.npz"
+        if path.exists():
+            header = _read(path, header_only=True)[0]
+            if header["key"] != key:
+                raise ArtifactError(
+                    f"scenes made with views_per_phantom={config.views_per_phantom}, size_px={config.size_px}, "
+                    f"voxels={config.voxels}",
+                    got="scenes made with other settings",
+                    where=str(path),
+                    do="use another folder or delete the old scenes",
+                )
+        else:
+            write_scenes(path, make_scenes(config, family, seed), key=key)
+        files.append(path)
+    return files
+
+
+def part_colors(part_index: np.ndarray) -> np.ndarray:
+    """A colour per part id, the same everywhere, black for -1: float [... 3]."""
+    hue = (part_index.astype(np.float64) * 0.618034) % 1.0
+    sixth = hue[..., None] * 6.0 + np.array([0.0, 4.0, 2.0])
+    rgb = np.clip(np.abs(sixth % 6.0 - 3.0) - 1.0, 0.0, 1.0)
+    value = 0.65 + 0.35 * ((part_index * 7) % 5)[..., None] / 4.0
+    return np.where(part_index[..., None] >= 0, (0.25 + 0.75 * rgb) * value, 0.0)
+
+
+def contact_sheet(path: Path | str, scenes: StoredScenes, *, columns: int = 8) -> None:
+    """A PNG with one column per picture: the picture, then its WHOLE, PART and SMALL maps."""
+    from PIL import Image
+
+    n = min(columns, len(scenes.rgb))
+    rows = [np.concatenate(list(scenes.rgb[:n]), axis=1) / 255.0]
+    rows += [
+        np.concatenate([part_colors(scenes.part_index[k, level]) for k in range(n)], axis=1)
+        for level in reversed(LEVELS)
+    ]
+    sheet = Image.fromarray((np.concatenate(rows, axis=0) * 255.0).astype(np.uint8))
+    with atomic_path(path) as temporary:
+        sheet.save(temporary, format="PNG")
