@@ -1,0 +1,66 @@
+"""From one view's masks and their vectors to what stage 2 learns: an index map per level and a small table."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Int16
+
+from voxlang.core.errors import MaskError
+from voxlang.core.levels import LEVELS
+from voxlang.embed.types import MaskEmbeddings
+from voxlang.masks.types import MaskHierarchy
+from voxlang.render.types import RenderedView
+from voxlang.supervision.types import ViewTarget
+
+MOST_MASKS = int(np.iinfo(np.int16).max)
+"""An index map can name this many masks."""
+
+
+def make_view_target(
+    view: RenderedView, hierarchy: MaskHierarchy, embeddings: MaskEmbeddings, *, key: str
+) -> ViewTarget:
+    """Paint the masks of a view into one index map per level and store their vectors in half precision.
+
+    Where masks of one level overlap, the smaller one lies on top, so that no mask is hidden by one that encloses it; of
+    two equally large ones the one with the higher score (predicted IoU times stability), then the earlier one.
+
+    Args:
+        view: the rendered view that the masks were made on.
+        hierarchy: its masks with level and parent.
+        embeddings: one vector per mask, in the same order.
+        key: digest of everything the target depends on.
+
+    Raises:
+        MaskError: masks of another picture size, another number of vectors, or more masks than an index can name.
+    """
+    masks = hierarchy.masks
+    n, shape = len(masks), (view.camera.height, view.camera.width)
+    if (masks.height, masks.width) != shape or len(embeddings.vectors) != n or n > MOST_MASKS:
+        raise MaskError(
+            f"masks of a {shape[1]}x{shape[0]} view, one vector each, at most {MOST_MASKS}",
+            got=f"{n} masks of {masks.width}x{masks.height}, {len(embeddings.vectors)} vectors",
+            where="make_view_target",
+            do="pass the masks and the vectors of this very view",
+        )
+    score = np.clip(masks.predicted_iou * masks.stability, 0.0, 1.0).astype(np.float32)
+    return ViewTarget(
+        camera=view.camera,
+        transfer_id=view.transfer_id,
+        mask_index=_index_maps(hierarchy, score),
+        vectors=embeddings.vectors.astype(np.float16),
+        mask_level=hierarchy.level.astype(np.int16),
+        mask_parent=hierarchy.parent.astype(np.int16),
+        mask_score=score,
+        encoder=embeddings.encoder,
+        key=key,
+    )
+
+
+def _index_maps(hierarchy: MaskHierarchy, score: np.ndarray) -> Int16[np.ndarray, "3 h w"]:
+    """Paint from the bottom to the top: large before small, low score before high, late before early."""
+    masks = hierarchy.masks
+    index = np.full((len(LEVELS), masks.height, masks.width), -1, np.int16)
+    order = np.lexsort((-np.arange(len(masks)), score, -masks.areas_px()))
+    for i in order:
+        index[hierarchy.level[i]][masks.dense(int(i))] = i
+    return index
