@@ -1,0 +1,168 @@
+"""Settings of the SAM 2 trainer. One YAML file holds a whole recipe; `load_config` reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from voxlang.core.errors import ConfigError
+
+SourceName = Literal["shapes-simple", "shapes-full", "renders"]
+
+
+class PhaseConfig(BaseModel):
+    """A stretch of the curriculum: which pictures, how long, how fast."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    """What the log calls it."""
+    steps: int = Field(gt=0)
+    """Optimizer steps in this phase."""
+    sources: dict[SourceName, float]
+    """Share of each kind of picture; normalised to sum 1."""
+    learning_rate: float = Field(gt=0)
+    """Rate at the start of the phase."""
+    final_learning_rate: float = Field(gt=0)
+    """Rate at its end; a half cosine lies between."""
+    box_fraction: float = Field(0.0, ge=0, le=1)
+    """Share of the batches prompted by boxes; the others are prompted by points."""
+    background_fraction: float = Field(0.1, ge=0, le=1)
+    """Share of the points that lie on empty background and must be answered with a low predicted IoU."""
+
+
+class LossConfig(BaseModel):
+    """Weights of the terms of the loss."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    focal: float = 20.0
+    """Weight of the focal term of the masks."""
+    dice: float = 1.0
+    """Weight of the dice term of the masks."""
+    predicted_iou: float = 1.0
+    """Weight of the squared error of the predicted IoU."""
+    auxiliary: float = 1.0
+    """Weight of the auxiliary pixel-embedding head."""
+
+
+class SegTrainConfig(BaseModel):
+    """Everything that determines a training run of the segmentation model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model_yaml: str = "configs/sam2/sam2.1_hiera_micro.yaml"
+    """Hydra file of the model: sam2's own classes."""
+    initial_weights: str | None = None
+    """Exported weights to start from; none trains from nothing."""
+    run_dir: str = "runs/segtrain"
+    """Where checkpoints and the log go."""
+    export_path: str = "checkpoints/voxlang_sam2_micro.safetensors"
+    """Where the finished weights go."""
+    render_dir: str | None = None
+    """Folder of rendered views written by `segtrain.renders`; needed by phases with the source "renders"."""
+    phases: tuple[PhaseConfig, ...] = Field(min_length=1)
+    """The curriculum, in order."""
+    loss: LossConfig = LossConfig()
+    """Weights of the loss."""
+    pictures_per_step: int = Field(5, gt=0)
+    """Pictures per step on each process, before accumulation."""
+    prompts_per_picture: int = Field(20, gt=0)
+    """Prompts answered per picture and step."""
+    accumulation: int = Field(1, gt=0)
+    """Batches whose gradients are added before the optimizer steps."""
+    window: int = Field(1500, gt=0)
+    """Generated pictures that stay in reach for reuse; new ones push out the oldest."""
+    new_per_step: float = Field(1.5, gt=0)
+    """Newly generated pictures per step; the others are reused with another flip, turn and colour."""
+    warmup_steps: int = Field(100, ge=0)
+    """Steps over which the rate rises from zero at the very start."""
+    weight_decay: float = Field(0.01, ge=0)
+    """AdamW's weight decay."""
+    gradient_norm: float = Field(1.0, gt=0)
+    """Gradients are cut to this norm."""
+    ema_decay: float = Field(0.998, ge=0, lt=1)
+    """Decay of the moving average of the weights, the ones that are exported."""
+    checkpoint_seconds: float = Field(180.0, gt=0)
+    """A checkpoint is written this often."""
+    log_every: int = Field(50, gt=0)
+    """Steps between two lines of the log."""
+    seed: int = 0
+    """Seed of weights, pictures and prompts."""
+    device: str = "auto"
+    """cpu, cuda, or auto: cuda where there is one."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto is bfloat16 autocast on CUDA and float32 on CPU."""
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of all phases together."""
+        return sum(phase.steps for phase in self.phases)
+
+
+def load_config(path: Path | str) -> SegTrainConfig:
+    """Read a recipe.
+
+    Raises:
+        ConfigError: no such file, or a setting that does not exist or does not fit.
+    """
+    import yaml
+
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError("a YAML recipe", got="no file", where=str(path), do="use one of configs/training/*.yaml")
+    try:
+        return SegTrainConfig(**(yaml.safe_load(path.read_text("utf-8")) or {}))
+    except (yaml.YAMLError, ValidationError, TypeError) as error:
+        raise ConfigError(
+            "a recipe with the settings of SegTrainConfig", got=str(error), where=str(path), do="mend these settings"
+        ) from error
+
+
+def smoke_config(config: SegTrainConfig, run_dir: str) -> SegTrainConfig:
+    """Shrink a recipe to a few steps on shapes on the CPU: a check that everything runs, not a training."""
+    first = config.phases[0]
+    phases = (
+        first.model_copy(update={"steps": 3, "sources": {"shapes-simple": 1.0}, "box_fraction": 0.0}),
+        first.model_copy(update={"steps": 2, "sources": {"shapes-full": 1.0}, "box_fraction": 1.0}),
+    )
+    return config.model_copy(
+        update={
+            "phases": phases,
+            "run_dir": run_dir,
+            "export_path": str(Path(run_dir) / "weights.safetensors"),
+            "pictures_per_step": 1,
+            "prompts_per_picture": 6,
+            "accumulation": 1,
+            "warmup_steps": 0,
+            "log_every": 1,
+            "device": "cpu",
+        }
+    )
+
+
+def phase_at(config: SegTrainConfig, step: int) -> tuple[PhaseConfig, float]:
+    """The phase that step (from 0) lies in, and how far through it, in [0, 1)."""
+    start = 0
+    for phase in config.phases:
+        if step < start + phase.steps:
+            return phase, (step - start) / phase.steps
+        start += phase.steps
+    raise ConfigError(
+        f"a step below {config.total_steps}",
+        got=str(step),
+        where="phase_at",
+        do="add a phase or raise the steps of the last one",
+    )
+
+
+def learning_rate_at(config: SegTrainConfig, step: int) -> float:
+    """Half cosine from the phase's first to its last rate, times the linear warm-up at the very start."""
+    import math
+
+    phase, fraction = phase_at(config, step)
+    low, high = phase.final_learning_rate, phase.learning_rate
+    rate = low + (high - low) * 0.5 * (1 + math.cos(math.pi * fraction))
+    return rate * min(1.0, (step + 1) / (config.warmup_steps + 1))

@@ -1,0 +1,55 @@
+"""Write the trained SAM 2 weights as a small safetensors file that the masks room loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from voxlang.core.artifacts import atomic_path
+from voxlang.core.digest import digest_bytes, digest_json
+from voxlang.segtrain.config import SegTrainConfig
+from voxlang.segtrain.model import SegmentationStudent
+
+
+def export_weights(
+    student: SegmentationStudent,
+    config: SegTrainConfig,
+    *,
+    steps: int,
+    seconds: float,
+    dtype: torch.dtype = torch.float16,
+) -> Path:
+    """Write the SAM 2 part of a student; the auxiliary head is left out.
+
+    The keys are those of sam2's own state dict, so that any SAM 2 loader takes the file. float16 halves the file; the
+    loader copies it into float32 parameters.
+
+    Args:
+        student: the averaged network.
+        config: its recipe; `export_path` says where to write.
+        steps: optimizer steps done.
+        seconds: seconds of training.
+        dtype: how the numbers are stored.
+
+    Returns:
+        The path written.
+    """
+    from safetensors.torch import save_file
+
+    tensors = {name: t.detach().cpu().to(dtype).contiguous() for name, t in student.sam.state_dict().items()}
+    digest = digest_bytes(b"".join(n.encode() + tensors[n].numpy().tobytes() for n in sorted(tensors)))
+    metadata = {
+        "kind": "sam2-weights",
+        "digest": digest,
+        "config": Path(config.model_yaml).name,
+        "recipe": digest_json(config.model_dump(mode="json")),
+        "steps": str(steps),
+        "seconds": f"{seconds:.0f}",
+        "seed": str(config.seed),
+        "licence": "MIT",
+    }
+    path = Path(config.export_path)
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata=metadata)
+    return path

@@ -1,0 +1,228 @@
+"""The training loop: resumable to the step, averaged weights, accumulation, bfloat16 on CUDA, several processes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from voxlang.core.artifacts import atomic_path
+from voxlang.core.errors import ConfigError
+from voxlang.segtrain.average import WeightAverage
+from voxlang.segtrain.config import SegTrainConfig, learning_rate_at, phase_at
+from voxlang.segtrain.data import make_batch, make_sources
+from voxlang.segtrain.losses import loss_of
+from voxlang.segtrain.model import SegmentationStudent, build_student, trained_parameters
+
+MetricCallback = Callable[[int, dict[str, float]], None]
+CHECKPOINT_NAME = "checkpoint.pt"
+LOG_NAME = "log.jsonl"
+
+
+@dataclass(frozen=True, eq=False)
+class TrainResult:
+    """What a training leaves."""
+
+    student: SegmentationStudent
+    """The network with the averaged weights, in evaluation mode."""
+    steps: int
+    """Optimizer steps done, earlier runs included."""
+    seconds: float
+    """Seconds of training, earlier runs included."""
+    last: dict[str, float]
+    """Means of the last line of the log."""
+
+
+@dataclass(frozen=True)
+class _World:
+    """This process among all."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+
+def train(
+    config: SegTrainConfig, *, on_metrics: MetricCallback | None = None, stop_step: int | None = None
+) -> TrainResult:
+    """Train, or go on where the last checkpoint in `run_dir` stopped.
+
+    A run that is stopped and continued computes the same as one that is not. Under torchrun each process takes its own
+    pictures and the gradients are averaged.
+
+    Args:
+        config: the recipe.
+        on_metrics: called on the first process with (step, means since the last call) every `log_every` steps.
+        stop_step: stop (with a checkpoint) at this step; None trains to the end.
+
+    Raises:
+        ConfigError: settings that do not fit each other, or a checkpoint of another model or seed.
+    """
+    with _processes(config) as world:
+        return _Loop(config, world, on_metrics).run(min(stop_step or config.total_steps, config.total_steps))
+
+
+class _Loop:
+    def __init__(self, config: SegTrainConfig, world: _World, on_metrics: MetricCallback | None) -> None:
+        self.config, self.world, self.on_metrics = config, world, on_metrics
+        self.run_dir = Path(config.run_dir)
+        self.sources = make_sources(config)
+        self.student = build_student(config.model_yaml, seed=config.seed, initial_weights=config.initial_weights)
+        self.student.to(world.device)
+        trained = trained_parameters(self.student)
+        kept = {id(p) for p in trained}
+        for parameter in self.student.parameters():
+            parameter.requires_grad_(id(parameter) in kept)
+        self.trained = trained
+        self.optimizer = torch.optim.AdamW(
+            trained, lr=config.phases[0].learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
+        )
+        self.average = WeightAverage(self.student, config.ema_decay)
+        self.step, self.seconds = 0, 0.0
+        self._resume()
+        self.network: nn.Module = self.student
+        if world.size > 1:
+            self.network = nn.parallel.DistributedDataParallel(self.student, find_unused_parameters=True)
+
+    def run(self, end: int) -> TrainResult:
+        from tqdm import tqdm
+
+        config, first = self.config, self.world.rank == 0
+        self.student.train()
+        started, saved = time.monotonic() - self.seconds, time.monotonic()
+        sums: dict[str, list[float]] = {}
+        last: dict[str, float] = {}
+        with tqdm(total=config.total_steps, initial=self.step, unit="step", disable=not first, mininterval=5) as bar:
+            while self.step < end:
+                for name, value in self._one_step().items():
+                    sums.setdefault(name, []).append(value)
+                self.step += 1
+                self.seconds = time.monotonic() - started
+                bar.update()
+                if self.step % config.log_every == 0 or self.step == end:
+                    last = {name: _mean(values) for name, values in sums.items()}
+                    sums = {}
+                    if first:
+                        self._log(last)
+                        bar.set_postfix_str(f"loss {last['loss']:.3f} {phase_at(config, self.step - 1)[0].name}")
+                if first and time.monotonic() - saved > config.checkpoint_seconds:
+                    self._save()
+                    saved = time.monotonic()
+        if first:
+            self._save()
+        return TrainResult(self.average.module, self.step, self.seconds, last)
+
+    def _one_step(self) -> dict[str, float]:
+        config, world = self.config, self.world
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate_at(config, self.step)
+        bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and world.device.type == "cuda")
+        gathered: dict[str, list[float]] = {}
+        for part in range(config.accumulation):
+            batch = make_batch(config, self.sources, self.step, rank=world.rank, part=part).to(world.device)
+            is_last = part + 1 == config.accumulation
+            quiet = contextlib.nullcontext() if is_last or world.size == 1 else self.network.no_sync()
+            with quiet:
+                with torch.autocast(world.device.type, torch.bfloat16, enabled=bfloat16):
+                    answers = self.network(batch)
+                loss = loss_of(answers, batch, config.loss)
+                (loss.total / config.accumulation).backward()
+            for name, value in loss.numbers.items():
+                gathered.setdefault(name, []).append(value)
+        norm = nn.utils.clip_grad_norm_(self.trained, config.gradient_norm)
+        if torch.isfinite(norm):
+            self.optimizer.step()
+            self.average.update(self.student)
+        self.optimizer.zero_grad(set_to_none=True)
+        return {name: _mean(values) for name, values in gathered.items()} | {"gradient_norm": float(norm)}
+
+    def _log(self, means: dict[str, float]) -> None:
+        phase, _ = phase_at(self.config, self.step - 1)
+        row = {"step": self.step, "phase": phase.name, "seconds": round(self.seconds, 1)}
+        row |= {name: None if value != value else round(value, 5) for name, value in means.items()}
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        with (self.run_dir / LOG_NAME).open("a", encoding="utf-8") as f:
+            f.write(json.dumps(row) + "\n")
+        if self.on_metrics is not None:
+            self.on_metrics(self.step, means)
+
+    def _save(self) -> None:
+        state = {
+            "identity": _identity(self.config),
+            "step": self.step,
+            "seconds": self.seconds,
+            "student": self.student.state_dict(),
+            "average": self.average.module.state_dict(),
+            "average_updates": self.average.updates,
+            "optimizer": self.optimizer.state_dict(),
+        }
+        with atomic_path(self.run_dir / CHECKPOINT_NAME) as temporary:
+            torch.save(state, temporary)
+
+    def _resume(self) -> None:
+        path = self.run_dir / CHECKPOINT_NAME
+        if not path.is_file():
+            return
+        state: dict[str, Any] = torch.load(path, map_location=self.world.device, weights_only=True)
+        if state["identity"] != _identity(self.config):
+            raise ConfigError(
+                f"a checkpoint of {_identity(self.config)}",
+                got=str(state["identity"]),
+                where=str(path),
+                do="choose another run_dir, or delete this one to start afresh",
+            )
+        self.student.load_state_dict(state["student"])
+        self.average.module.load_state_dict(state["average"])
+        self.average.updates = state["average_updates"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.seconds = state["step"], state["seconds"]
+
+
+def load_student(config: SegTrainConfig) -> SegmentationStudent:
+    """The averaged network of the last checkpoint in `run_dir`, on the CPU, in evaluation mode.
+
+    Raises:
+        ConfigError: nothing was trained there.
+    """
+    path = Path(config.run_dir) / CHECKPOINT_NAME
+    if not path.is_file():
+        raise ConfigError("a checkpoint", got="no file", where=str(path), do="train with this recipe first")
+    student = build_student(config.model_yaml, seed=config.seed)
+    student.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["average"])
+    return student.eval().requires_grad_(False)
+
+
+def _identity(config: SegTrainConfig) -> dict[str, Any]:
+    """What a checkpoint must share with a recipe to be continued by it; phases may be added or changed."""
+    return {"model_yaml": Path(config.model_yaml).name, "seed": config.seed}
+
+
+def _mean(values: list[float]) -> float:
+    known = [v for v in values if v == v]
+    return sum(known) / len(known) if known else float("nan")
+
+
+@contextlib.contextmanager
+def _processes(config: SegTrainConfig):
+    """This process's place; under torchrun the group is opened and closed."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
+    if size == 1:
+        yield _World(0, 1, torch.device("cuda" if cuda else "cpu"))
+        return
+    import torch.distributed as dist
+
+    local = int(os.environ["LOCAL_RANK"])
+    dist.init_process_group("nccl" if cuda else "gloo")
+    try:
+        yield _World(dist.get_rank(), size, torch.device("cuda", local) if cuda else torch.device("cpu"))
+    finally:
+        dist.destroy_process_group()
