@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,8 @@ FILES = {
     "metaimage, size of zero": ("a.mha", mha("DimSize = 5 4 0\n"), {}),
     "nifti, sheared": ("a.nii", nifti(sform=SHEARED), {}),
     "nifti, sheared sform beside a qform": ("a.nii", nifti(sform=SHEARED, qform_code=1), {}),
+    "nifti, singular": ("a.nii", nifti(sform=np.zeros((3, 4))), {}),
+    "nifti, origin of NaN": ("a.nii", nifti(sform=[[1, 0, 0, np.nan], [0, 1, 0, 0], [0, 0, 1, 0]]), {}),
     "nifti, 2D": ("a.nii", nifti(size=(2, 5, 4, 1, 1, 1, 1, 1)), {}),
     "nifti, 4D": ("a.nii", nifti(size=(4, 5, 4, 3, 2, 1, 1, 1)), {}),
     "nifti, cut voxels": ("a.nii", nifti()[:-10], {}),
@@ -185,6 +188,12 @@ def test_what_numpy_refuses_comes_with_its_reason(tmp_path, content):
         load_volume(path)
 
 
+def test_a_gzip_stream_cut_inside_the_header(tmp_path):
+    path = write(tmp_path, "a.nii.gz", gzip.compress(nifti(), compresslevel=0)[:200])
+    with pytest.raises(VolumeError, match="a gzip stream that breaks off inside the header"):
+        load_volume(path)
+
+
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".nii.gz", ".tif"])
 @pytest.mark.parametrize("share", [0.5, 0.9])
 def test_a_compressed_file_cut_anywhere_is_refused(tmp_path, suffix, share, rng):
@@ -195,6 +204,38 @@ def test_a_compressed_file_cut_anywhere_is_refused(tmp_path, suffix, share, rng)
     path = write(tmp_path, f"cut{suffix}", data[: int(len(data) * share)])
     with pytest.raises(VolumeError):
         load_volume(path)
+
+
+def vti(folder: Path, name: str, *, components=1, on_cells=False) -> Path:
+    vtk = pytest.importorskip("vtk", reason="vtk is an optional reader")
+    from vtkmodules.util.numpy_support import numpy_to_vtk
+
+    image = vtk.vtkImageData()
+    image.SetDimensions(5, 4, 3)
+    array = numpy_to_vtk(np.arange((24 if on_cells else 60) * components).reshape(-1, components), deep=1)
+    (image.GetCellData() if on_cells else image.GetPointData()).SetScalars(array)
+    writer = vtk.vtkXMLImageDataWriter()
+    writer.SetFileName(str(folder / name))
+    writer.SetInputData(image)
+    writer.Write()
+    return folder / name
+
+
+def test_bad_vti(tmp_path):
+    with pytest.raises(VolumeError, match="got 3 values per voxel"):
+        load_volume(vti(tmp_path, "vector.vti", components=3))
+    with pytest.raises(VolumeError, match="got no scalars on the points"):
+        load_volume(vti(tmp_path, "cells.vti", on_cells=True))
+    data = vti(tmp_path, "whole.vti").read_bytes()
+    for n, end in enumerate((40, len(data) // 2, len(data) - 60)):
+        with pytest.raises(VolumeError, match=r"a \.vti file with scalars on its points"):
+            load_volume(write(tmp_path, f"cut{n}.vti", data[:end]))
+
+
+def test_vti_without_vtk_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "vtkmodules.vtkIOXML", None)
+    with pytest.raises(VolumeError, match=r"Expected VTK for .*pip install vtk"):
+        load_volume(write(tmp_path, "a.vti", b"<VTKFile/>"))
 
 
 def test_every_golden_text_is_used():

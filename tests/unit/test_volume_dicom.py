@@ -106,3 +106,17 @@ def test_a_folder_without_slices_says_what_it_holds(tmp_path):
     (tmp_path / "notes.txt").write_text("no pixels")
     with pytest.raises(VolumeError, match=r"no DICOM file among its 1 entries \(notes\.txt\)"):
         load_volume(tmp_path)
+
+
+def test_one_file_of_many_frames(tmp_path):
+    array = np.arange(60, dtype=np.uint16).reshape(3, 4, 5)
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing((0.75, 1.5, 2.5))
+    image.SetOrigin((1.0, 2.0, 3.0))
+    (tmp_path / "frames").mkdir()
+    sitk.WriteImage(image, str(tmp_path / "frames" / "all.dcm"))
+    for path in (tmp_path / "frames", tmp_path / "frames" / "all.dcm"):
+        volume = load_volume(path)
+        np.testing.assert_allclose(volume.native_values(), array, atol=1e-4)
+        assert volume.grid.spacing_xyz == (0.75, 1.5, 2.5)
+        assert volume.grid.origin_xyz == (1.0, 2.0, 3.0)

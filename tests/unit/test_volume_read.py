@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from voxlang.core.errors import VolumeError
 from voxlang.volume import native
 from voxlang.volume.describe import axcodes, describe
+from voxlang.volume.headers import nrrd_unit
 from voxlang.volume.raw import RAW_DTYPES
 from voxlang.volume.read import load_labels, load_volume
 
@@ -105,6 +106,13 @@ def test_unit_of_nrrd(tmp_path, lines, unit):
     header = f"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 5 4 3\n{lines}encoding: raw\n\n"
     (tmp_path / "a.nrrd").write_bytes(header.encode() + bytes(range(60)))
     assert load_volume(tmp_path / "a.nrrd").grid.unit == unit
+
+
+def test_axes_without_a_direction_give_no_unit(tmp_path):
+    (tmp_path / "a.nrrd").write_text("NRRD0004\nspace directions: none none none\n\n")
+    assert nrrd_unit(tmp_path / "a.nrrd") == "voxel"
+    (tmp_path / "b.nrrd").write_text("NRRD0004\nspace directions: none (1,0,0) (0,1,0) (0,0,1)\n\n")
+    assert nrrd_unit(tmp_path / "b.nrrd") == "mm"
 
 
 @pytest.mark.parametrize(("line", "unit"), [("", "voxel"), ("ElementSpacing = 1 2 3\n", "mm")])

@@ -91,6 +91,16 @@ def test_fractions_are_written_as_float(tmp_path, rng):
     assert load_volume(tmp_path / "out.nrrd").grid.unit == "voxel"
 
 
+@pytest.mark.parametrize("suffix", [".nrrd", ".nii"])
+def test_values_far_from_zero_are_written_as_double(tmp_path, suffix):
+    array = np.arange(60, dtype=np.int64).reshape(3, 4, 5) + 2**33
+    np.save(tmp_path / "in.npy", array)
+    save_volume(tmp_path / f"out{suffix}", load_volume(tmp_path / "in.npy"))
+    written = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / f"out{suffix}")))
+    assert written.dtype == np.float64
+    np.testing.assert_allclose(written, array, rtol=0, atol=1e-4)
+
+
 def test_whole_range_with_a_fraction_inside_stays_float(tmp_path):
     values = np.zeros((3, 4, 5), np.float32)
     values[0, 0, 1], values[2, 1, 4] = 0.5, 1.0

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from voxlang.core.errors import VolumeError
-from voxlang.volume.itk import array_of, check_header, file_reader, grid_of_image, run_itk
+from voxlang.volume.itk import check_header, file_reader, grid_of_image, run_itk
 from voxlang.volume.native import NativeVolume, check_memory, check_size
 
 _UNEVEN_TOLERANCE = 0.01
@@ -49,7 +49,7 @@ def read_dicom(folder: Path, *, spacing_xyz: tuple[float, float, float] | None =
     image = run_itk(reader.Execute, where=where)
     check_size(image.GetSize(), where=where, components=image.GetNumberOfComponentsPerPixel())
     grid = grid_of_image(image, unit="mm", where=where, spacing_xyz=spacing_xyz)
-    return NativeVolume(array_of(image, grid, where=where), grid, folder.resolve().name)
+    return NativeVolume(sitk.GetArrayFromImage(image), grid, folder.resolve().name)
 
 
 def _largest_series(folder: Path) -> list[str]:
@@ -91,12 +91,14 @@ def _largest_series(folder: Path) -> list[str]:
 
 def _read_single(name: str, folder: Path, spacing_xyz: tuple[float, float, float] | None) -> NativeVolume:
     """A series of one file: an enhanced, multi-frame object (or a single slice, which the check refuses)."""
+    import SimpleITK as sitk
+
     reader = file_reader(Path(name))
     header = run_itk(reader.ReadImageInformation, where=name, reader=reader)
     check_header(header, where=name)
     grid = grid_of_image(header, unit="mm", where=name, spacing_xyz=spacing_xyz)
     image = run_itk(reader.Execute, where=name)
-    return NativeVolume(array_of(image, grid, where=name), grid, folder.resolve().name)
+    return NativeVolume(sitk.GetArrayFromImage(image), grid, folder.resolve().name)
 
 
 def _check_positions(origins: np.ndarray, normal: np.ndarray, *, where: str) -> None:

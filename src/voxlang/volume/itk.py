@@ -38,6 +38,8 @@ def read_itk(path: Path, *, spacing_xyz: tuple[float, float, float] | None = Non
     Raises:
         VolumeError: unreadable or cut file, 2D, 4D, several values per voxel, sheared axes, no memory for it.
     """
+    import SimpleITK as sitk
+
     where, suffix = str(path), path.name.lower()
     nifti = read_nifti_header(path) if suffix.endswith(NIFTI_SUFFIXES) else None
     reader = file_reader(path)
@@ -52,7 +54,7 @@ def read_itk(path: Path, *, spacing_xyz: tuple[float, float, float] | None = Non
             _warn_if_forms_disagree(nifti, grid, where=where)
         check_whole(path, nifti)
     image = run_itk(reader.Execute, where=where)
-    return NativeVolume(array_of(image, grid, where=where), grid, _stem(path))
+    return NativeVolume(sitk.GetArrayFromImage(image), grid, _stem(path))
 
 
 def file_reader(path: Path) -> Any:
@@ -95,25 +97,8 @@ def check_header(header: Any, *, where: str) -> tuple[int, int, int]:
     components = header.GetNumberOfComponents() if hasattr(header, "GetNumberOfComponents") else 1
     size = check_size(header.GetSize(), where=where, components=2 if "complex" in pixel else components)
     bits = re.search(r"(\d+)-bit", pixel)
-    if bits is None:
-        raise VolumeError("integers or floats", got=pixel, where=where, do="convert the volume to such a type")
-    check_memory(size, itemsize=int(bits[1]) // 8, copies=_COPIES, where=where)
+    check_memory(size, itemsize=int(bits[1]) // 8 if bits else 8, copies=_COPIES, where=where)
     return size
-
-
-def array_of(image: Any, grid: VolumeGrid, *, where: str) -> np.ndarray:
-    """The voxels [z, y, x] of a SimpleITK image."""
-    import SimpleITK as sitk
-
-    values = sitk.GetArrayFromImage(image)
-    if values.shape != grid.shape_zyx:
-        raise VolumeError(
-            f"voxels of shape {grid.shape_zyx} (z, y, x) as the header says",
-            got=f"shape {values.shape}",
-            where=where,
-            do="copy or download the file again",
-        )
-    return values
 
 
 def grid_of_image(header: Any, *, unit: str, where: str, spacing_xyz: tuple[float, ...] | None = None) -> VolumeGrid:

@@ -16,7 +16,16 @@ import numpy as np
 
 from voxlang.geometry.grid import VolumeGrid
 
-_TYPES = {"u1": "uint8", "i1": "int8", "u2": "uint16", "i2": "int16", "u4": "uint32", "i4": "int32", "f4": "float"}
+_TYPES = {
+    "u1": "uint8",
+    "i1": "int8",
+    "u2": "uint16",
+    "i2": "int16",
+    "u4": "uint32",
+    "i4": "int32",
+    "f4": "float",
+    "f8": "double",
+}
 _GOLDEN_RATIO = 0.618033988749895
 _PACKING = 6
 
@@ -26,7 +35,7 @@ def write_nrrd(path: Path, values: np.ndarray, grid: VolumeGrid, *, keys: Mappin
 
     Args:
         path: the .nrrd file; written in place, so pass a temporary name.
-        values: integers of up to 32 bits, or float32.
+        values: integers of up to 32 bits, or floats.
         grid: position, LPS.
         keys: key/value pairs for the header.
     """

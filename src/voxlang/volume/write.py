@@ -24,6 +24,7 @@ POSITION_TOLERANCE = 1e-6
 
 _NAMES_KIND = "label-names"
 _WHOLE_SPAN = 65536.0
+_BLUR_TOLERANCE = 1e-5  # of the range: the rounding of float32 that is let pass
 _MM_PER_UNIT = {"mm": 1.0, "voxel": 1.0, "um": 1e-3, "nm": 1e-6, "cm": 10.0, "m": 1e3}
 
 
@@ -112,7 +113,8 @@ def save_volume(path: Path | str, volume: Volume) -> None:
     """Write a volume in native units, atomically.
 
     A volume that came from whole numbers over a range of at most 65536 (CT, MRI, 8 and 16 bit data) is written as
-    whole numbers in the smallest type that holds them, bit for bit as it came; any other as float32.
+    whole numbers in the smallest type that holds them, bit for bit as it came; any other as float32, or as float64
+    where the values lie so far from zero that float32 would blur them.
 
     Raises:
         VolumeError: another suffix.
@@ -123,7 +125,8 @@ def save_volume(path: Path | str, volume: Volume) -> None:
 def _native(volume: Volume) -> Shaped[np.ndarray, "z y x"]:
     lower, upper = volume.value_range
     span = upper - lower
-    out = np.empty(volume.values.shape, np.float32)
+    blurred = max(abs(lower), abs(upper)) * 2.0**-24 > span * _BLUR_TOLERANCE
+    out = np.empty(volume.values.shape, np.float64 if blurred else np.float32)
     whole = span <= _WHOLE_SPAN and lower == np.rint(lower) and upper == np.rint(upper)
     for z in range(out.shape[0]):
         native = lower + volume.values[z].astype(np.float64) * span
