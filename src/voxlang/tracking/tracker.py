@@ -8,39 +8,20 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
 from voxlang.core.errors import TrackingError
 from voxlang.core.levels import LEVELS, Level
+from voxlang.tracking.config import TrackerConfig
 from voxlang.tracking.log import RunLog, encode_image, flat_parameters
 from voxlang.tracking.neptune_log import PROJECT_VARIABLE, TOKEN_VARIABLE, NeptuneLog, choose_mode
 from voxlang.tracking.trackio_log import TrackioLog, dashboard_home
 
+__all__ = ["Tracker", "TrackerConfig"]
+
 logger = logging.getLogger(__name__)
-
-
-class TrackerConfig(BaseModel):
-    """Where a run tells what it does."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    neptune: Literal["auto", "offline", "online", "off"] = "auto"
-    """auto: a server if NEPTUNE_API_TOKEN and a neptune project are set, else the offline log in the run directory."""
-    trackio: bool = True
-    """Write to the local dashboard too."""
-    project: str = "voxlang"
-    """The project's name in the local dashboard."""
-    neptune_project: str | None = None
-    """workspace/project on a neptune server; default NEPTUNE_PROJECT."""
-    tags: tuple[str, ...] = ()
-    """Words under which the run is found."""
-    flush_every: int = Field(default=100, ge=1)
-    """Values between two flushes of the neptune log; a killed run loses at most so many."""
-    dashboard_dir: Path | None = None
-    """Folder of the dashboard's data; default `.trackio` beside the run directories."""
 
 
 class Tracker:
