@@ -167,7 +167,7 @@ def _shares(
     total = component_area.sum()
     of_object = nesting.area / total
     of_component = np.zeros(n)
-    for i in np.flatnonzero(~nesting.inside.any(axis=1)):
+    for i in np.flatnonzero(~nesting.inside.any(axis=1)).tolist():
         touched = np.bincount(labels[masks.dense(i)], minlength=len(component_area))
         touched[0] = 0
         lies_on = touched >= 0.05 * touched.sum()

@@ -197,7 +197,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise WeightsError(
             "a whole file of weights (safetensors, or a torch file of tensors only)",
-            got=str(error).splitlines()[0],
+            got=(str(error) or type(error).__name__).splitlines()[0],
             where=str(path),
             do="download the file again",
         ) from error

@@ -36,7 +36,7 @@ def index_maps(hierarchy: MaskHierarchy) -> Int16[np.ndarray, "3 h w"]:
             do="raise the thresholds",
         )
     maps = np.full((len(LEVELS), masks.height, masks.width), -1, np.int16)
-    for i in np.lexsort((masks.predicted_iou, -masks.areas_px())):
+    for i in np.lexsort((masks.predicted_iou, -masks.areas_px())).tolist():
         maps[hierarchy.level[i]][masks.dense(i)] = i
     return maps
 

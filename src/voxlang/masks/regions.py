@@ -24,7 +24,7 @@ def component_areas(masks: Bool[np.ndarray, "n h w"]) -> Int64[np.ndarray, "n h 
 
 
 def clean_logits(
-    logits: Float[np.ndarray, "n h w"], *, max_hole: float, max_island: float, threshold: float
+    logits: Float[np.ndarray, "n h w"], *, max_hole: int, max_island: int, threshold: float
 ) -> Float[np.ndarray, "n h w"]:
     """Fill holes and drop islands of at most these areas (pixels, 8-connected) by writing threshold +10 or -10.
 
