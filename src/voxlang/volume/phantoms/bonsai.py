@@ -161,13 +161,13 @@ def _branches(
 
 def _leaves(rng: np.random.Generator, centre: np.ndarray, radius: float) -> list[Shape]:
     """A flat, domed pad of many small leaves, denser towards its upper surface."""
-    count = int(0.17 * radius**2) + 25
+    count = int(0.24 * radius**2) + 25
     leaves = []
     for _ in range(count):
         direction = _on_ball(rng)
         if direction[2] < -0.25:
             direction[2] *= -0.6
-        at = centre + direction * radius * rng.uniform(0.45, 1.0) * np.array([1.0, 1.0, 0.5])
+        at = centre + direction * radius * rng.uniform(0.45, 1.0) * np.array([1.0, 1.0, 0.56])
         leaf = ellipsoid(rng.uniform(3.6, 5.6), rng.uniform(2.8, 4.2), rng.uniform(1.5, 2.2))
         leaves.append(leaf.turned(random_rotation(rng)).moved(*at))
     leaves.append(ellipsoid(radius * 0.62, radius * 0.62, radius * 0.26).moved(*centre))

@@ -128,7 +128,7 @@ class Scene:
                 bands[i], bands[i + 1] = (bands[i][0], middle), (middle, bands[i + 1][1])
         rows = []
         for (material, alpha), (low, high) in zip(by_value, bands, strict=True):
-            rgb = np.clip(np.asarray(material.rgb) * self.rng.uniform(0.88, 1.12) + self.rng.normal(0, 0.03, 3), 0, 1)
+            rgb = np.clip(np.asarray(material.rgb) * self.rng.uniform(0.88, 1.12) + self.rng.normal(0, 0.018, 3), 0, 1)
             rows.append(MaterialLook(low, high, tuple(rgb.tolist()), alpha, material.name))
         self.appearances.append(Appearance(name, tuple(rows), shading))
 
