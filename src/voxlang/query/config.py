@@ -31,5 +31,5 @@ class QueryConfig(BaseModel):
     """A selection smaller than this share of the visible voxels counts as not found."""
     compete: bool = True
     """Whether prompts on one level compete for a voxel; without it selections may overlap on a level."""
-    format: Literal["nrrd", "nii.gz"] = "nii.gz"
-    """File format of label maps and relevancy volumes."""
+    format: Literal["auto", "nrrd", "nii.gz"] = "auto"
+    """File format of label maps and relevancy volumes; auto answers a NIfTI with a NIfTI and all others with NRRD."""

@@ -10,15 +10,15 @@ class SemanticsConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    steps: int = Field(default=600, ge=1)
+    steps: int = Field(default=400, ge=1)
     """Training steps of the semantic field."""
     rays_per_step: int = Field(default=4096, ge=16)
     """Pixels drawn from all views at each step."""
     hidden: int = Field(default=64, ge=4)
     """Width of the composited feature; the three heads are linear in it."""
-    grid_levels: tuple[int, ...] = (8, 16, 32, 64)
+    grid_levels: tuple[int, ...] = (6, 12, 24, 48)
     """Cells along the longest axis of each dense feature grid."""
-    grid_features: int = Field(default=8, ge=1)
+    grid_features: int = Field(default=4, ge=1)
     """Features per cell and grid level."""
     value_frequencies: int = Field(default=6, ge=0)
     """Sine and cosine pairs that encode the scalar value beside its plain self."""

@@ -80,10 +80,12 @@ def lift_masks(targets: list[ViewTarget], samples: Iterable[RaySamples], grid: V
         raise VoxlangError("at least one view", got="none", where="lift_masks", do="render and segment views first")
     offsets = np.cumsum([0] + [len(t.vectors) for t in targets]).tolist()
     entries: list[list[coo_matrix]] = [[] for _ in LEVELS]
-    seen = np.zeros(grid.n_voxels, np.float32)
+    seen_voxels, seen_weights = [], []
     for k, (target, rays) in enumerate(zip(targets, samples, strict=True)):
         require_same_encoder(targets[0].encoder, target.encoder, where=f"lift_masks, view {k}")
-        seen += np.bincount(rays.voxel, weights=rays.weight, minlength=grid.n_voxels).astype(np.float32)
+        unique, place = np.unique(rays.voxel, return_inverse=True)
+        seen_voxels.append(unique)
+        seen_weights.append(np.bincount(place, weights=rays.weight, minlength=len(unique)))
         index = filled_levels(target).reshape(len(LEVELS), -1)
         for level in LEVELS:
             mask = index[level][rays.pixel]
@@ -93,14 +95,13 @@ def lift_masks(targets: list[ViewTarget], samples: Iterable[RaySamples], grid: V
                     rays.voxel[inside], mask[inside] + offsets[k], rays.weight[inside], (grid.n_voxels, offsets[-1])
                 )
             )
-    voxel = np.flatnonzero(seen > 0)
-    place = np.full(grid.n_voxels, -1, np.int64)
-    place[voxel] = np.arange(len(voxel))
+    voxel, place = np.unique(np.concatenate(seen_voxels), return_inverse=True)
+    seen = np.bincount(place, weights=np.concatenate(seen_weights), minlength=len(voxel)).astype(np.float32)
     dim = targets[0].encoder.dim
     return LiftedMasks(
         voxel,
-        tuple(_stacked(parts, place, (len(voxel), offsets[-1])) for parts in entries),
-        seen[voxel],
+        tuple(_stacked(parts, voxel, (len(voxel), offsets[-1])) for parts in entries),
+        seen,
         np.concatenate([t.vectors.astype(np.float32).reshape(-1, dim) for t in targets]),
         np.concatenate([t.mask_level for t in targets]).astype(np.int16),
         np.repeat(np.arange(len(targets)), np.diff(offsets)).astype(np.int16),
@@ -123,7 +124,7 @@ def _merged(voxel: np.ndarray, mask: np.ndarray, weight: np.ndarray, shape: tupl
     return matrix
 
 
-def _stacked(parts: list[coo_matrix], place: np.ndarray, shape: tuple[int, int]) -> csr_matrix:
-    row = place[np.concatenate([p.row for p in parts])]
+def _stacked(parts: list[coo_matrix], voxel: np.ndarray, shape: tuple[int, int]) -> csr_matrix:
+    row = np.searchsorted(voxel, np.concatenate([p.row for p in parts]))
     column = np.concatenate([p.col for p in parts])
     return coo_matrix((np.concatenate([p.data for p in parts]), (row, column)), shape=shape).tocsr()

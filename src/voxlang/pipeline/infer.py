@@ -1,0 +1,119 @@
+"""Queries of a run: text in; label map, relevancy volumes, highlights and statistics out."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from voxlang.core.artifacts import write_json
+from voxlang.core.errors import QueryError
+from voxlang.embed.encoder import load_encoder
+from voxlang.masks.paint import save_png
+from voxlang.pipeline.run import Run
+from voxlang.pipeline.views import ViewPlan, picture_bytes, plan_views, visible_voxels
+from voxlang.query.answer import QueryResult, answer_query, label_map
+from voxlang.query.config import QueryConfig
+from voxlang.query.highlight import best_shot, highlight_pictures, prompt_color
+from voxlang.query.text import embed_query
+from voxlang.semantics.field import SemanticField
+from voxlang.semantics.store import load_semantics
+from voxlang.volume.write import save_label_map, save_scalar_map
+
+
+@dataclass(frozen=True, eq=False)
+class InferResult:
+    """The answers of a run with their pictures and files."""
+
+    results: list[QueryResult]
+    pictures: dict[str, list[tuple[str, np.ndarray]]]
+    """Plain render and highlight of each prompt."""
+    outputs: dict[str, list[Path]]
+    """Files of each prompt; the label map comes first and is shared."""
+
+
+def run_infer(run: Run, *, field: SemanticField | None = None, plan: ViewPlan | None = None) -> InferResult:
+    """Answer the prompts of the settings.
+
+    Raises:
+        QueryError: no prompts.
+        ArtifactError: stage 2 did not run; the message says which command does.
+    """
+    config = query_config(run)
+    if field is None:
+        field, _ = load_semantics(run.folder.semantics_path, device=run.device)
+    with run.clock.stage("queries"):
+        plan = plan or plan_views(run)
+        query = embed_query(load_encoder(run.config.embed), config)
+        visible = visible_voxels(plan.volume.values, run.input.transfers)
+        results = answer_query(field, query, plan.volume.values, visible, config)
+        outputs = write_answers(run, results, config)
+    with run.clock.stage("highlights"):
+        pictures = draw_highlights(run, plan, results, outputs)
+    return InferResult(results, pictures, outputs)
+
+
+def query_config(run: Run) -> QueryConfig:
+    """The query settings; without prompts, a phantom's own demo prompts."""
+    config = run.config.query
+    if config.prompts:
+        return config
+    if run.config.volume.path:
+        raise QueryError(
+            "one or more prompts",
+            got="none",
+            where="query.prompts",
+            do='pass for example --query.prompts "left kidney" liver',
+        )
+    from voxlang.volume.phantoms import make_phantom
+
+    volume = run.config.volume
+    phantom = make_phantom(volume.family, volume.seed, size_xyz=volume.size_xyz, spacing_xyz=volume.spacing_xyz)
+    return config.model_copy(update={"prompts": phantom.demo_prompts})
+
+
+def write_answers(run: Run, results: list[QueryResult], config: QueryConfig) -> dict[str, list[Path]]:
+    """Write the label map, one relevancy volume per prompt, and answers.json; all on the input's own grid."""
+    folder = run.folder.folder("queries")
+    suffix = config.format
+    if suffix == "auto":
+        suffix = "nii.gz" if run.config.volume.path.lower().endswith((".nii", ".nii.gz")) else "nrrd"
+    grid = run.input.volume.grid
+    labels_path = folder / f"label_map.{suffix}"
+    save_label_map(labels_path, label_map(results), grid, names={i + 1: r.prompt for i, r in enumerate(results)})
+    outputs: dict[str, list[Path]] = {}
+    for result in results:
+        path = folder / f"relevancy_{slug(result.prompt)}.{suffix}"
+        save_scalar_map(path, result.relevancy_volume(), grid)
+        outputs[result.prompt] = [labels_path, path]
+    write_json(folder / "answers.json", {"label_map": labels_path.name, "answers": [r.as_dict() for r in results]})
+    run.tracker.log_artifact("label_map", labels_path)
+    for result in results:
+        where = f"{int(result.selected.sum()):,} voxels on level {result.level.label}" if result.found else "not found"
+        print(f"query: {result.prompt!r}: {where}, score {result.score:.2f}")
+    print(f"query: label map -> {labels_path}")
+    return outputs
+
+
+def draw_highlights(
+    run: Run, plan: ViewPlan, results: list[QueryResult], outputs: dict[str, list[Path]]
+) -> dict[str, list[tuple[str, np.ndarray]]]:
+    """Render each answer from the view that shows it best, beside the plain picture."""
+    folder = run.folder.folder("queries")
+    pictures = {}
+    for i, result in enumerate(results):
+        shot = best_shot(result, plan.volume, plan.shots, run.config.render)
+        plain, lit = highlight_pictures(result, plan.volume, shot, run.config.render, color=prompt_color(i))
+        path = folder / f"highlight_{slug(result.prompt)}.png"
+        save_png(path, picture_bytes(np.concatenate([plain, lit], axis=1)))
+        outputs[result.prompt].append(path)
+        run.tracker.log_image("highlights", lit, i, caption=result.prompt)
+        pictures[result.prompt] = [(f"{shot[1].name}", plain), (f"{result.prompt} ({result.level.label})", lit)]
+    return pictures
+
+
+def slug(text: str) -> str:
+    """A prompt as part of a file name."""
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_") or "prompt"

@@ -1,0 +1,211 @@
+"""Stage 2 of a run: masks, levels, embeddings, cache, lifting, semantic field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from voxlang.core.digest import digest_json
+from voxlang.core.errors import ArtifactError, CacheError
+from voxlang.core.levels import LEVELS
+from voxlang.embed.crops import policy_digest
+from voxlang.embed.embed_masks import embed_masks
+from voxlang.embed.encoder import ImageTextEncoder, load_encoder
+from voxlang.masks.generate import SamGenerator, sam_generator_from_settings
+from voxlang.masks.levels import partition_levels
+from voxlang.masks.paint import level_panels, save_png
+from voxlang.pipeline.run import Run
+from voxlang.pipeline.views import ViewPlan, picture_bytes, plan_views, render_views
+from voxlang.render.samples import RaySamples, ray_samples
+from voxlang.render.types import RenderedView
+from voxlang.semantics.field import SemanticField
+from voxlang.semantics.lifting import lift_masks
+from voxlang.semantics.store import load_semantics, save_semantics
+from voxlang.semantics.train import fit_semantic_field, ray_bank
+from voxlang.supervision.cache import cache_path, changed_inputs, read_cache, read_header
+from voxlang.supervision.level_figure import level_figure, save_level_figure
+from voxlang.supervision.stats import LevelStatistics, cache_stats, format_statistics
+from voxlang.supervision.target import make_view_target
+from voxlang.supervision.types import ViewTarget
+from voxlang.supervision.view_store import ViewStore
+from voxlang.volume.write import save_scalar_map
+
+OBJECT_OPACITY = 0.05
+"""Pixels more opaque than this show the object."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stage2Result:
+    """What stage 2 leaves in memory for the next stage."""
+
+    plan: ViewPlan
+    field: SemanticField
+    statistics: LevelStatistics
+    history: list[dict[str, float | int]]
+
+
+def run_stage2(run: Run) -> Stage2Result:
+    """Render, segment, embed and cache the views; lift the masks; train the semantic field."""
+    with run.clock.stage("render"):
+        plan = plan_views(run)
+        views = render_views(run, plan)
+    targets = make_targets(run, plan, views)
+    statistics = report_levels(run, targets)
+    field, history = train_field(run, plan, targets)
+    return Stage2Result(plan, field, statistics, history)
+
+
+def make_targets(run: Run, plan: ViewPlan, views: list[RenderedView]) -> list[ViewTarget]:
+    """The view targets from the cache if it was made from the present inputs, else computed, view by view."""
+    with run.clock.stage("masks and embeddings") as meter:
+        generator = sam_generator_from_settings(run.config.sam)
+        encoder = load_encoder(run.config.embed)
+        inputs = target_inputs(run, plan, generator, encoder)
+        path = cache_path(run.config.cache_dir, len(views))
+        if _find_current(path, inputs):
+            meter.reuse()
+            print(f"stage 2: cache is up to date ({path})")
+            return read_cache(path, expected=inputs)
+        store = ViewStore(Path(run.config.cache_dir), inputs)
+        key = digest_json(inputs)
+        for i, view in enumerate(tqdm(views, desc="masks and embeddings", disable=None)):
+            if store.get(i) is None:
+                store.put(i, _target_of(run, view, generator, encoder, key, i))
+        targets = store.assemble(path, len(views))
+    run.tracker.log_artifact("cache", path)
+    print(f"stage 2: {len(targets)} views -> {path}")
+    return targets
+
+
+def target_inputs(run: Run, plan: ViewPlan, generator: SamGenerator, encoder: ImageTextEncoder) -> dict[str, str]:
+    """Digest by name of everything that a view target depends on; the cache is refused when one of them changes."""
+    return {
+        **plan.inputs,
+        "SAM weights and thresholds": generator.id,
+        "level rule": digest_json(run.config.sam.level_rule),
+        "image-text encoder": encoder.id.digest,
+        "crop policy": policy_digest(run.config.embed.policy, background=run.config.embed.background),
+    }
+
+
+def report_levels(run: Run, targets: list[ViewTarget]) -> LevelStatistics:
+    """Print, plot and log the distribution over levels."""
+    statistics = cache_stats(targets)
+    print(format_statistics(statistics))
+    name = run.config.run_name
+    save_level_figure(run.folder.folder("masks") / "levels.png", {name: statistics})
+    run.tracker.log_figure("levels", level_figure({name: statistics}))
+    counts = np.array([[int((t.mask_level == level).sum()) for level in LEVELS] for t in targets])
+    run.tracker.log_level_statistics(dict(zip(LEVELS, counts.sum(axis=0).tolist(), strict=True)))
+    return statistics
+
+
+def train_field(
+    run: Run, plan: ViewPlan, targets: list[ViewTarget]
+) -> tuple[SemanticField, list[dict[str, float | int]]]:
+    """Lift the masks in closed form and train the three-head field, or find it on disk."""
+    config = run.config.semantics
+    key = digest_json([[t.key for t in targets], config.model_dump(mode="json")])
+    path = run.folder.semantics_path
+    with run.clock.stage("semantic field") as meter:
+        stored = _stored_field(path, key, run.device)
+        if stored is not None:
+            meter.reuse()
+            print(f"stage 2: semantic field is up to date ({path})")
+            return stored
+        samples = sample_views(run, plan, min_weight=config.min_weight)
+        lifted = lift_masks(targets, samples, plan.volume.grid)
+        save_scalar_map(run.folder.path / "evidence.nrrd", lifted.evidence(), plan.volume.grid)
+        resume = run.folder.path / f"semantics.{key[:12]}.resume.pt"
+
+        def log(step: int, row: dict[str, float | int]) -> None:
+            if step % 10 == 0:
+                for name, value in row.items():
+                    if name != "step":
+                        run.tracker.log_metric(f"train/{name}", value, step)
+
+        fit = fit_semantic_field(
+            ray_bank(targets, samples),
+            lifted,
+            plan.volume.values,
+            config,
+            resume_path=resume,
+            device=run.device,
+            on_step=log,
+        )
+        save_semantics(path, fit.field, key=key, history=fit.history)
+        resume.unlink(missing_ok=True)
+    print(f"stage 2: semantic field, loss {fit.history[-1]['loss']:.3f} -> {path}")
+    return fit.field, fit.history
+
+
+def sample_views(run: Run, plan: ViewPlan, *, min_weight: float) -> list[RaySamples]:
+    """The weighted samples behind every pixel of every view."""
+    return [
+        ray_samples(plan.volume, plan.volume.grid, transfer, camera, run.config.render, min_weight=min_weight)
+        for camera, transfer in tqdm(plan.shots, desc="ray samples", disable=None)
+    ]
+
+
+def _target_of(
+    run: Run, view: RenderedView, generator: SamGenerator, encoder: ImageTextEncoder, key: str, i: int
+) -> ViewTarget:
+    shown = view.opacity > OBJECT_OPACITY
+    rgb = picture_bytes(view.rgb)
+    foreground = shown if run.config.sam.skip_background else None
+    masks = generator.generate(rgb, foreground=foreground)
+    hierarchy = partition_levels(masks, shown, rule=run.config.sam.level_rule)
+    embeddings = embed_masks(
+        view.rgb,
+        hierarchy.masks,
+        encoder,
+        policy=run.config.embed.policy,
+        batch_size=run.config.embed.batch_size,
+        background=run.config.embed.background,
+    )
+    panels = level_panels(rgb, hierarchy)
+    save_png(run.folder.folder("masks") / f"view_{i:03d}.png", panels)
+    run.tracker.log_image("masks", panels, i)
+    return make_view_target(view, hierarchy, embeddings, key=key)
+
+
+def _find_current(path: Path, inputs: dict[str, str]) -> bool:
+    """Whether `path` now holds a cache of these inputs.
+
+    A stale one is reported with what changed and set aside under a name of its own inputs, never used and never lost:
+    going back to the former settings finds it again.
+    """
+    if path.is_file():
+        try:
+            before = read_header(path).inputs
+        except CacheError as error:
+            aside, reason = path.with_name(f"{path.stem}.unreadable{path.suffix}"), str(error)
+        else:
+            changed = changed_inputs(before, inputs)
+            if not changed:
+                return True
+            aside, reason = _named_by_inputs(path, before), "changed: " + ", ".join(changed)
+        path.replace(aside)
+        print(f"stage 2: the cache {path} is not used ({reason}); it was set aside as {aside}")
+    former = _named_by_inputs(path, inputs)
+    if former.is_file():
+        former.replace(path)
+        print(f"stage 2: the cache of these settings was found at {former}")
+        return True
+    return False
+
+
+def _named_by_inputs(path: Path, inputs: dict[str, str]) -> Path:
+    return path.with_name(f"{path.stem}.{digest_json(inputs)[:8]}{path.suffix}")
+
+
+def _stored_field(path: Path, key: str, device: str) -> tuple[SemanticField, list[dict[str, float | int]]] | None:
+    if not path.is_file():
+        return None
+    try:
+        return load_semantics(path, key=key, device=device)
+    except ArtifactError:
+        return None

@@ -1,0 +1,64 @@
+"""The order of stages. The only place that knows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from voxlang.core.artifacts import write_json
+from voxlang.core.errors import QueryError
+from voxlang.evaluate.metrics import EvalReport, evaluate_queries
+from voxlang.pipeline.config import PipelineConfig
+from voxlang.pipeline.infer import InferResult, run_infer
+from voxlang.pipeline.report import report_run
+from voxlang.pipeline.run import Run, open_run
+from voxlang.pipeline.stage1 import run_stage1
+from voxlang.pipeline.stage2 import run_stage2
+from voxlang.pipeline.views import run_render
+
+
+def run_all(run: Run) -> None:
+    """Volume to report: stage 1, stage 2, queries, scores where truth is known, report."""
+    psnr_db = run_stage1(run) if run.config.views.source == "inr" else None
+    stage2 = run_stage2(run)
+    answers = run_infer(run, field=stage2.field, plan=stage2.plan)
+    scores = score(run, answers) if run.input.truth is not None else None
+    report_run(run, answers, stage2.statistics, stage2.history, psnr_db=psnr_db, scores=scores)
+
+
+def score(run: Run, answers: InferResult) -> EvalReport:
+    """Score the answers against the run's truth, print and keep the numbers.
+
+    Raises:
+        QueryError: no truth, or no prompt that it knows.
+    """
+    truth = run.input.truth
+    if truth is None:
+        raise QueryError(
+            "truth to score against",
+            got="a volume without labels",
+            where="--mode=evaluate",
+            do="pass --volume.labels labels.nii.gz with --volume.label-names names.json",
+        )
+    scores = evaluate_queries(answers.results, truth)
+    for row in scores.rows:
+        if row.metric == "iou":
+            run.tracker.log_metric(f"iou/{row.subject}", row.value, 0)
+            print(f"evaluate: 3D IoU {row.value:.3f}  {row.subject}")
+    write_json(run.folder.path / "evaluation.json", scores.as_dict())
+    return scores
+
+
+MODES: dict[str, Callable[[Run], object]] = {
+    "stage1": run_stage1,
+    "render": run_render,
+    "stage2": run_stage2,
+    "infer": run_infer,
+    "evaluate": lambda run: score(run, run_infer(run)),
+    "all": run_all,
+}
+
+
+def run_pipeline(config: PipelineConfig) -> None:
+    """Run the mode that the settings name."""
+    with open_run(config) as run:
+        MODES[config.mode](run)

@@ -1,0 +1,112 @@
+"""The views of a run: which cameras, through which transfer functions, and their pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32
+from tqdm import tqdm
+
+from voxlang.core.digest import digest_array, digest_json
+from voxlang.geometry.camera import Camera
+from voxlang.geometry.grid import VolumeGrid, transform_points
+from voxlang.geometry.orbits import orbit_cameras
+from voxlang.masks.paint import save_png
+from voxlang.pipeline.run import Run
+from voxlang.pipeline.stage1 import values_to_render
+from voxlang.render.render import RenderVolume, prepare, visible_grid
+from voxlang.render.transfer import TransferFunction
+from voxlang.render.types import RenderedView
+
+
+@dataclass(frozen=True, eq=False)
+class ViewPlan:
+    """Everything needed to render the views of a run, and the digests that name it."""
+
+    volume: RenderVolume
+    """The values that are rendered."""
+    shots: tuple[tuple[Camera, TransferFunction], ...]
+    """Camera and transfer function of each view."""
+    inputs: dict[str, str]
+    """Digest by name of all that decides the pictures."""
+
+
+def plan_views(run: Run) -> ViewPlan:
+    """Place the cameras around what the transfer functions show; the views take the transfer functions in turn."""
+    values = values_to_render(run)
+    views, transfers, grid = run.config.views, run.input.transfers, run.input.volume.grid
+    up = views.up_world or ((0.0, 0.0, 1.0) if grid.unit != "voxel" else (0.0, 1.0, 0.0))
+    cameras = orbit_cameras(
+        _box_of(values, grid, transfers),
+        views.n,
+        width=views.width,
+        height=views.height,
+        rng=np.random.default_rng(views.seed),
+        placement=views.placement,
+        up_world=up,
+        fov_y_deg=views.fov_y_deg,
+    )
+    shots = tuple((c, transfers[i % len(transfers)]) for i, c in enumerate(cameras))
+    inputs = {
+        "volume": run.input.volume.digest,
+        "rendered values": digest_array(values),
+        "transfer functions": digest_json([t.id for _, t in shots]),
+        "cameras": digest_json([digest_json([c.T_world_camera.tolist(), list(c.up_world)]) for c, _ in shots]),
+        "resolution": digest_json([[c.width, c.height, c.K.tolist()] for c, _ in shots]),
+        "render settings": run.config.render.digest,
+    }
+    return ViewPlan(prepare(values, grid), shots, inputs)
+
+
+def render_views(run: Run, plan: ViewPlan, *, save: bool = True) -> list[RenderedView]:
+    """Render all views of a plan, write them as PNG and log them."""
+    folder = run.folder.folder("views")
+    out = []
+    for i, (camera, transfer) in enumerate(tqdm(plan.shots, desc="render views", disable=None)):
+        view = plan.volume.render(transfer, camera, run.config.render)
+        out.append(view)
+        if save:
+            save_png(folder / f"view_{i:03d}.png", picture_bytes(view.rgb))
+            run.tracker.log_image("views", view.rgb, i, caption=transfer.name)
+    return out
+
+
+def run_render(run: Run) -> list[RenderedView]:
+    """Plan and render the views of a run."""
+    with run.clock.stage("render"):
+        views = render_views(run, plan_views(run))
+    print(f"render: {len(views)} views -> {run.folder.folder('views')}")
+    return views
+
+
+def visible_voxels(
+    values: Float32[np.ndarray, "z y x"], transfers: tuple[TransferFunction, ...], *, min_alpha: float = 0.02
+) -> np.ndarray:
+    """Voxels [z y x] to which some transfer function gives an opacity above `min_alpha` per unit distance."""
+    shown = np.zeros(values.shape, bool)
+    for z, plane in enumerate(values):
+        for transfer in transfers:
+            shown[z] |= transfer.alpha(plane) > min_alpha
+    return shown
+
+
+def picture_bytes(rgb: Float32[np.ndarray, "h w 3"]) -> np.ndarray:
+    """Colours in [0, 1] as uint8."""
+    return np.round(np.clip(rgb, 0.0, 1.0) * 255.0).astype(np.uint8)
+
+
+def _box_of(
+    values: Float32[np.ndarray, "z y x"], grid: VolumeGrid, transfers: tuple[TransferFunction, ...]
+) -> VolumeGrid:
+    """The crop of the grid that holds what any of the transfer functions shows."""
+    boxes = [visible_grid(values, grid, t) for t in transfers]
+    to_index = grid.index_from_world
+    low = np.min([np.round(transform_points(to_index, np.asarray(b.origin_xyz))) for b in boxes], axis=0)
+    high = np.max(
+        [np.round(transform_points(to_index, np.asarray(b.origin_xyz))) + np.asarray(b.size_xyz) for b in boxes],
+        axis=0,
+    )
+    origin = transform_points(grid.world_from_index, low)
+    size = tuple(int(n) for n in high - low)
+    return VolumeGrid(size, grid.spacing_xyz, tuple(float(v) for v in origin), grid.direction, grid.unit)
