@@ -249,3 +249,32 @@ def test_tag_behind_an_address_is_found_where_open_clip_keeps_its_downloads(tmp_
     (tmp_path / ".cache" / "clip" / "tiny.pt").write_bytes(b"not weights")
     with pytest.raises(ArtifactError, match=r"tiny\.pt"):
         load_encoder(config)
+
+
+def test_hub_cache_of_an_earlier_download_is_used(tmp_path, monkeypatch):
+    """The cache is laid out as the hub client does it: a reference to a commit, and that commit's files."""
+    from huggingface_hub import constants
+
+    repository = tmp_path / "hub" / "models--someone--tiny"
+    save_tiny(repository / "snapshots" / "abc123")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("abc123")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    encoder = load_encoder(EmbedConfig(model="hf-hub:someone/tiny", checkpoints=tmp_path, device="cpu"))
+    assert encoder.encode_texts(["pot"]).shape == (1, 24)
+    assert not constants.HF_HUB_OFFLINE, "the offline scope ends"
+
+
+@pytest.mark.parametrize("part", ["hf_tokenizer_name", "hf_model_name"])
+def test_tags_whose_text_side_lives_on_the_hub_are_not_fetched(tmp_path, monkeypatch, part):
+    import torch
+    from open_clip import factory
+
+    text_cfg = {"context_length": 8, "vocab_size": 50, "width": 8, "heads": 1, "layers": 1}
+    vision_cfg = {"image_size": 16, "patch_size": 8, "width": 16, "layers": 1, "head_width": 8}
+    model_cfg = {"embed_dim": 16, "vision_cfg": vision_cfg, "text_cfg": text_cfg}
+    torch.save(new_clip_model(model_cfg).state_dict(), tmp_path / "w.pt")
+    named = {**model_cfg, "text_cfg": {**text_cfg, part: "nobody/none-of-these"}}
+    monkeypatch.setitem(factory._MODEL_CONFIGS, "Tiny-10", named)
+    with pytest.raises(ModelMissingError, match="on this machine"):
+        load_encoder(EmbedConfig(model="Tiny-10", pretrained=str(tmp_path / "w.pt"), device="cpu"))

@@ -4,30 +4,42 @@ import json
 
 import numpy as np
 import pytest
-from test_supervision_cache import INPUTS, make_target
 
 from voxlang.core.errors import CacheError, ConfigError
+from voxlang.embed.types import EncoderId
+from voxlang.geometry.camera import look_at
 from voxlang.supervision.cache import write_cache
 from voxlang.supervision.level_figure import level_figure, save_level_figure
 from voxlang.supervision.stats import cache_stats, compare_caches, format_statistics
 from voxlang.supervision.types import ViewTarget
 
+INPUTS = {"volume": "v1", "cameras": "c1"}
 
-def with_levels(rng, levels, covered):
+
+def with_levels(levels, covered):
     """A 10x10 view whose level `l` covers `covered[l]` rows, with score 0.1 x (row + 1)."""
-    base = make_target(rng, n=len(levels), height=10, width=10)
+    n = len(levels)
+    position = np.array([3.0, 2.0, 1.0])
+    camera = look_at(position, np.zeros(3), up_world=(0.0, 0.0, 1.0), fov_y_deg=35.0, width=10, height=10)
     index = np.full((3, 10, 10), -1, np.int16)
     for level, rows in enumerate(covered):
         index[level, :rows] = 0
-    score = 0.1 * np.arange(1, len(levels) + 1, dtype=np.float32)
     return ViewTarget(
-        base.camera, "t", index, base.vectors, np.int16(levels), base.mask_parent, score, base.encoder, "k"
+        camera,
+        "transfer",
+        index,
+        np.ones((n, 1), np.float16),
+        np.asarray(levels, np.int16),
+        np.full(n, -1, np.int16),
+        0.1 * np.arange(1, n + 1, dtype=np.float32),
+        EncoderId("open_clip", "tiny", "w", "p", 1),
+        "key",
     )
 
 
 @pytest.fixture
-def targets(rng):
-    return [with_levels(rng, [0, 0, 1, 2], (3, 5, 8)), with_levels(rng, [0, 2, 2, 2], (1, 0, 10))]
+def targets():
+    return [with_levels([0, 0, 1, 2], (3, 5, 8)), with_levels([0, 2, 2, 2], (1, 0, 10))]
 
 
 def test_numbers_by_hand(targets):
@@ -45,8 +57,8 @@ def test_numbers_by_hand(targets):
     assert json.loads(json.dumps(statistics.as_dict()))["levels"]["part"]["count"] == 1
 
 
-def test_no_views_and_no_masks_give_zeros(rng):
-    for statistics in (cache_stats([]), cache_stats([with_levels(rng, [], (0, 0, 0))])):
+def test_no_views_and_no_masks_give_zeros():
+    for statistics in (cache_stats([]), cache_stats([with_levels([], (0, 0, 0))])):
         assert statistics.n_masks == 0 and all(r.share == 0.0 and r.mean_score == 0.0 for r in statistics.rows)
         assert " - " in format_statistics(statistics) + " "
 
