@@ -197,7 +197,7 @@ def test_512_pixels_square_with_a_hundred_masks_is_far_below_two_megabytes(tmp_p
         "k",
     )
     write_cache(tmp_path / "c.pkl", [target], inputs=INPUTS)
-    assert (tmp_path / "c.pkl").stat().st_size < 600_000
+    assert (tmp_path / "c.pkl").stat().st_size < 250_000
     assert_same(read_cache(tmp_path / "c.pkl", expected=INPUTS)[0], target)
 
 
