@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float32, UInt8
-from numba import njit, prange
+from numba import prange
 from scipy import ndimage
+
+from voxlang.render.kernels import LOCK, kernel
 
 BLOCK_SHIFT = 3
 BLOCK = 1 << BLOCK_SHIFT
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def _ranges(values, low, high):
     nz, ny, nx = values.shape
     bz, by, bx = low.shape
@@ -40,7 +42,8 @@ def block_ranges(
     """
     shape = tuple(((n - 1) >> BLOCK_SHIFT) + 1 for n in values.shape)
     low, high = np.empty(shape, np.float32), np.empty(shape, np.float32)
-    _ranges(values, low, high)
+    with LOCK:
+        _ranges(values, low, high)
     return low, high
 
 

@@ -151,7 +151,7 @@ def _light(
     spacing_xyz: np.ndarray,
     settings: RenderSettings,
 ) -> tuple[Tensor, Tensor]:
-    """Factor on the colour and white highlight per sample, as `march_numba.light_factors`."""
+    """Factor on the colour and white highlight per sample, as `kernels.light_factors`."""
     gradient = _gradient(values, points)
     spacing = torch.as_tensor(spacing_xyz, dtype=points.dtype, device=points.device)
     along = direction.to(points.dtype)[:, None]

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 from jaxtyping import Bool, Float32, Int16, UInt16
-from numba import njit, prange
+from numba import prange
 
 from voxlang.core.errors import VolumeError
 from voxlang.core.levels import LEVELS
 from voxlang.geometry.camera import Camera
-from voxlang.render.march_numba import FAST, LOCK, leap_end, make_frame, pixel_ray, step_table, table_index, trilinear
+from voxlang.render.kernels import LOCK, kernel, label_weights
+from voxlang.render.march_numba import make_frame, step_table
 from voxlang.render.render import RenderVolume, prepare
 from voxlang.render.settings import RenderSettings
 from voxlang.render.transfer import TransferFunction
@@ -60,46 +61,6 @@ def level_maps(tree: PartTree) -> Int16[np.ndarray, "3 k"]:
     return maps
 
 
-@njit(cache=True, parallel=True, fastmath=FAST)
-def _label_weights(height, width, flat, labels, shape, leap, table, density, matrix, metric, step, stop_opacity, out):
-    """Accumulated weight of every label (last axis) on every pixel's ray; the same samples as the picture's."""
-    nz, ny, nx = shape
-    top = np.float32(len(density) - 1)
-    hx, hy, hz = nx - 1.0, ny - 1.0, nz - 1.0
-    for index in prange(height * width):
-        v, u = index // width, index % width
-        dx, dy, dz, enter, leave = pixel_ray(matrix, metric, u, v, nx, ny, nz)
-        length = leave - enter
-        if length > 0.0:
-            ex, ey, ez = matrix[3, 0] + enter * dx, matrix[3, 1] + enter * dy, matrix[3, 2] + enter * dz
-            steps = max(int(np.ceil(length / step - 1e-6)), 1)
-            through = 1.0
-            k = 0
-            while k < steps:
-                s = (k + 0.5) * step
-                if k == steps - 1:
-                    s = 0.5 * (k * step + length)
-                x = min(max(ex + s * dx, 0.0), hx)
-                y = min(max(ey + s * dy, 0.0), hy)
-                z = min(max(ez + s * dz, 0.0), hz)
-                distance = leap[int(z) >> 3, int(y) >> 3, int(x) >> 3]
-                if distance > 0:
-                    end = leap_end(distance, x, y, z, ex, ey, ez, dx, dy, dz)
-                    k = max(int(np.ceil(min(end, length + step) / step - 0.5)), k + 1)
-                    continue
-                i = table_index(trilinear(flat, x, y, z, nx, ny, nz), top)
-                alpha = np.float64(table[i, 3])
-                if alpha > 0.0:
-                    if k == steps - 1:
-                        alpha = 1.0 - np.exp(-density[i] * (length - k * step))
-                    label = labels[(int(z + 0.5) * ny + int(y + 0.5)) * nx + int(x + 0.5)]
-                    out[index, label] += through * alpha
-                    through -= through * alpha
-                    if 1.0 - through > stop_opacity:
-                        break
-                k += 1
-
-
 def _offsets(reach: float) -> np.ndarray:
     """Voxel offsets (z, y, x) within a distance, nearest first."""
     r = int(reach)
@@ -109,7 +70,7 @@ def _offsets(reach: float) -> np.ndarray:
     return steps[order][(length[order] <= reach) & (length[order] > 0)]
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def _spread(labels, shown, offsets, out):
     nz, ny, nx = labels.shape
     for row in prange(nz * ny):
@@ -213,7 +174,7 @@ class LabelledVolume:
         out = np.zeros((camera.height * camera.width, n_labels), np.float32)
         labels = self.shown_labels(transfer).reshape(-1)
         with LOCK, numba.parallel_chunksize(1024):
-            _label_weights(
+            label_weights(
                 camera.height,
                 camera.width,
                 self.volume.values.reshape(-1),
