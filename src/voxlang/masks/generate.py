@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import warnings
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -42,20 +43,22 @@ class SamGenerator:
         self.model = model
         self._config_digest = config_digest
         s = self.settings
-        self.official: SAM2AutomaticMaskGenerator = SAM2AutomaticMaskGenerator(
-            model,
-            points_per_side=s.points_per_side,
-            points_per_batch=s.points_per_batch,
-            pred_iou_thresh=s.pred_iou_thresh,
-            stability_score_thresh=s.stability_score_thresh,
-            stability_score_offset=s.stability_score_offset,
-            box_nms_thresh=s.box_nms_thresh,
-            crop_n_layers=s.crop_n_layers,
-            crop_nms_thresh=s.crop_nms_thresh,
-            min_mask_region_area=s.min_mask_region_area,
-            use_m2m=s.use_m2m,
-            multimask_output=s.multimask_output,
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*torch.jit.script", category=FutureWarning)
+            self.official: SAM2AutomaticMaskGenerator = SAM2AutomaticMaskGenerator(
+                model,
+                points_per_side=s.points_per_side,
+                points_per_batch=s.points_per_batch,
+                pred_iou_thresh=s.pred_iou_thresh,
+                stability_score_thresh=s.stability_score_thresh,
+                stability_score_offset=s.stability_score_offset,
+                box_nms_thresh=s.box_nms_thresh,
+                crop_n_layers=s.crop_n_layers,
+                crop_nms_thresh=s.crop_nms_thresh,
+                min_mask_region_area=s.min_mask_region_area,
+                use_m2m=s.use_m2m,
+                multimask_output=s.multimask_output,
+            )
         predictor = self.official.predictor
         strides = [model.backbone_stride // k for k in (4, 2, 1)]
         predictor._bb_feat_sizes = [(model.image_size // k,) * 2 for k in strides]  # sam2 writes 1024-pixel sizes here
@@ -92,7 +95,7 @@ class SamGenerator:
         """
         _check_picture(rgb, foreground)
         with self._explain_memory():
-            return self._generate(rgb, foreground)
+            return self._generate(np.require(rgb, requirements=["C", "W"]), foreground)
 
     def _generate(self, rgb: np.ndarray, foreground: np.ndarray | None) -> MaskSet:
         import torch
