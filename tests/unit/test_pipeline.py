@@ -1,0 +1,192 @@
+"""The whole flow on a small file with known answers; only the two learned models are replaced by colour rules."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from color_models import ColorEncoder, ColorGenerator
+
+import voxlang.pipeline.infer as infer_module
+import voxlang.pipeline.stage2 as stage2_module
+from voxlang.core.errors import ArtifactError, ConfigError, QueryError
+from voxlang.pipeline.cli import main, parse
+from voxlang.pipeline.config import PipelineConfig, load_preset
+from voxlang.pipeline.stages import run_pipeline
+from voxlang.supervision.cache import read_header
+
+ANGLE = np.radians(20)
+DIRECTION = (np.cos(ANGLE), -np.sin(ANGLE), 0.0, np.sin(ANGLE), np.cos(ANGLE), 0.0, 0.0, 0.0, 1.0)
+
+
+def scene_values() -> np.ndarray:
+    """28x24x20 (x, y, z): a low-valued box at small x, a high-valued ball at large x and large z."""
+    z, y, x = np.mgrid[0:20, 0:24, 0:28].astype(np.float32)
+    values = np.zeros((20, 24, 28), np.float32)
+    values[4:10, 6:18, 3:11] = 100.0
+    values[(x - 20) ** 2 + (y - 12) ** 2 + (z - 13) ** 2 < 25] = 200.0
+    return values
+
+
+@pytest.fixture
+def scan(tmp_path, monkeypatch):
+    """An oblique NIfTI with labels, names and a transfer function: the box red, the ball blue."""
+    monkeypatch.chdir(tmp_path)
+    values = scene_values()
+    for name, array in (("scan.nii.gz", values), ("labels.nii.gz", (values / 100).astype(np.uint8))):
+        image = sitk.GetImageFromArray(array)
+        image.SetSpacing((1.0, 1.5, 2.0))
+        image.SetOrigin((-7.0, 11.0, 3.5))
+        image.SetDirection(DIRECTION)
+        sitk.WriteImage(image, str(tmp_path / name))
+    (tmp_path / "names.json").write_text(json.dumps({"1": "red box", "2": "blue ball"}))
+    opacity = [0, 0, 0.5, 0, 60, 0, 0.5, 0, 70, 0.9, 0.5, 0, 255, 0.9, 0.5, 0]
+    colors = [0, 1, 0, 0, 149, 1, 0, 0, 151, 0, 0, 1, 255, 0, 0, 1]
+    (tmp_path / "look.json").write_text(json.dumps([{"Name": "look", "Points": opacity, "RGBPoints": colors}]))
+    generator, encoder = ColorGenerator(), ColorEncoder()
+    monkeypatch.setattr(stage2_module, "sam_generator_from_settings", lambda settings: generator)
+    monkeypatch.setattr(stage2_module, "load_encoder", lambda settings: encoder)
+    monkeypatch.setattr(infer_module, "load_encoder", lambda settings: encoder)
+    return generator
+
+
+def settings(**changes) -> PipelineConfig:
+    base = {
+        "name": "test",
+        "device": "cpu",
+        "volume": {"path": "scan.nii.gz", "labels": "labels.nii.gz", "label_names": "names.json"},
+        "views": {"n": 6, "width": 64, "height": 48, "transfers": ["look.json"], "source": "grid"},
+        "semantics": {"steps": 60, "rays_per_step": 512, "grid_levels": [4, 8], "hidden": 16},
+        "query": {"prompts": ["red box", "blue ball", "green moss"]},
+        "tracking": {"neptune": "off", "trackio": False},
+    }
+    for key, value in changes.items():
+        base[key] = {**base.get(key, {}), **value} if isinstance(value, dict) else value
+    return PipelineConfig.model_validate(base)
+
+
+def label_map() -> np.ndarray:
+    return sitk.GetArrayFromImage(sitk.ReadImage("runs/test/queries/label_map.nii.gz"))
+
+
+def test_volume_to_label_map_on_the_inputs_own_grid(scan):
+    run_pipeline(settings())
+    report = json.loads(Path("runs/test/report.json").read_text())
+    found = {q["prompt"]: q for q in report["queries"]}
+    assert found["red box"]["iou"] > 0.7
+    assert found["blue ball"]["iou"] > 0.7
+    assert not found["green moss"]["found"]
+    assert report["mean_iou"] == pytest.approx((found["red box"]["iou"] + found["blue ball"]["iou"]) / 2)
+    given, made = sitk.ReadImage("scan.nii.gz"), sitk.ReadImage("runs/test/queries/label_map.nii.gz")
+    assert given.GetSize() == made.GetSize()
+    np.testing.assert_allclose(made.GetSpacing(), given.GetSpacing(), atol=1e-6)
+    np.testing.assert_allclose(made.GetOrigin(), given.GetOrigin(), atol=1e-6)
+    np.testing.assert_allclose(made.GetDirection(), given.GetDirection(), atol=1e-6)
+    names = {s["name"] for s in report["stages"]}
+    assert {"render", "masks and embeddings", "semantic field", "queries"} <= names
+    assert "<svg" in Path("runs/test/report.html").read_text()
+
+
+def test_a_run_that_was_killed_continues_and_ends_the_same(scan, monkeypatch):
+    run_pipeline(settings(name="whole"))
+    wanted = sitk.GetArrayFromImage(sitk.ReadImage("runs/whole/queries/label_map.nii.gz"))
+    for cache in Path("cache").glob("*"):
+        cache.unlink()
+    generate = ColorGenerator.generate
+
+    def dies_at_the_fourth(self, rgb, **others):
+        if self.calls == 3 + calls_before:
+            raise KeyboardInterrupt
+        return generate(self, rgb, **others)
+
+    calls_before = scan.calls
+    monkeypatch.setattr(ColorGenerator, "generate", dies_at_the_fourth)
+    with pytest.raises(KeyboardInterrupt):
+        run_pipeline(settings())
+    monkeypatch.setattr(ColorGenerator, "generate", generate)
+    run_pipeline(settings())
+    assert scan.calls == calls_before + 6, "three views before the kill, three after it, none twice"
+    np.testing.assert_array_equal(label_map(), wanted)
+
+
+def test_a_second_start_uses_what_is_there(scan, capsys):
+    run_pipeline(settings())
+    calls = scan.calls
+    first = label_map()
+    run_pipeline(settings())
+    assert scan.calls == calls
+    assert "cache is up to date" in capsys.readouterr().out
+    np.testing.assert_array_equal(label_map(), first)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"views": {"seed": 1}}, "cameras"),
+        ({"views": {"width": 80}}, "resolution"),
+        ({"render": {"step_voxels": 0.7}}, "render settings"),
+        ({"sam": {"level_rule": "area"}}, "level rule"),
+        ({"embed": {"policy": "box"}}, "crop policy"),
+    ],
+)
+def test_a_stale_cache_is_named_and_set_aside(scan, capsys, change, name):
+    run_pipeline(settings(mode="stage2"))
+    before = read_header("cache/sam_cache_6views.pkl").inputs
+    run_pipeline(settings(mode="stage2", **change))
+    said = capsys.readouterr().out
+    assert "is not used (changed:" in said
+    assert name in said
+    assert read_header("cache/sam_cache_6views.pkl").inputs[name] != before[name]
+    run_pipeline(settings(mode="stage2"))
+    assert "was found at" in capsys.readouterr().out, "going back finds the former cache"
+
+
+def test_other_weights_make_the_cache_stale(scan, capsys):
+    run_pipeline(settings(mode="stage2"))
+    scan.id = "colors-2"
+    run_pipeline(settings(mode="stage2"))
+    assert "SAM weights and thresholds" in capsys.readouterr().out
+
+
+def test_a_mode_without_its_input_says_which_command_makes_it(scan):
+    with pytest.raises(ArtifactError, match="run the stage that writes it"):
+        run_pipeline(settings(mode="infer"))
+    with pytest.raises(ArtifactError, match="--mode=stage1"):
+        run_pipeline(settings(mode="render", views={"source": "inr"}))
+    with pytest.raises(QueryError, match=r"query\.prompts"):
+        run_pipeline(settings(mode="stage2"))
+        run_pipeline(settings(mode="infer", query={"prompts": []}))
+
+
+def test_command_line_lies_over_the_preset(tmp_path):
+    preset = tmp_path / "p.yaml"
+    preset.write_text("views: {n: 7, width: 100}\nname: a\n")
+    config, files = parse(["--config", str(preset), "--views.n", "9", "--mode=stage2"])
+    assert (config.views.n, config.views.width, config.name, config.mode, files) == (9, 100, "a", "stage2", [])
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [("views: {m: 7}", r"views\.m"), ("views: {n: many}", r"views\.n"), ("views: [", "valid YAML"), ("7", "settings")],
+)
+def test_a_broken_preset_is_refused_by_name(tmp_path, text, what):
+    path = tmp_path / "p.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=what):
+        load_preset(path)
+
+
+def test_a_missing_preset_is_refused():
+    with pytest.raises(ConfigError, match="no such file"):
+        load_preset("nowhere.yaml")
+
+
+def test_errors_reach_the_user_as_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(["--mode=stage1", "--volume.path", "nothing.nrrd", "--tracking.neptune", "off", "--tracking.no-trackio"])
+    assert stop.value.code == 1
+    said = capsys.readouterr().err
+    assert said.startswith("VolumeError: ")
+    assert "Traceback" not in said
