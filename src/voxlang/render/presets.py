@@ -25,9 +25,9 @@ class Preset:
     """What it is for, in a few words."""
     units: Literal["HU", "normalised"]
     """What x means."""
-    opacity: tuple[tuple[float, float], ...]
+    opacity: tuple[tuple[float | int, float | int], ...]
     """Rows (x, alpha)."""
-    color: tuple[tuple[float, float, float, float], ...]
+    color: tuple[tuple[float | int, float | int, float | int, float | int], ...]
     """Rows (x, r, g, b)."""
     veil: bool = False
     """Opacities hold over 1 mm, for fog whose depth is physical; else over the mean voxel spacing, for surfaces."""
