@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -167,6 +167,7 @@ def is_hounsfield(volume: Volume) -> bool:
     return upper > 300.0 and -1300.0 <= air <= -800.0
 
 
+@runtime_checkable
 class MaterialBand(Protocol):
     """A band of normalised values with a look."""
 
@@ -176,6 +177,7 @@ class MaterialBand(Protocol):
     alpha: float
 
 
+@runtime_checkable
 class NamedBands(Protocol):
     """A named set of bands, as phantoms carry them."""
 
