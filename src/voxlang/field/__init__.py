@@ -1,0 +1,1 @@
+"""Stage 1: the implicit neural representation of the scalar volume."""
