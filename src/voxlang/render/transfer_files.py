@@ -16,7 +16,9 @@ from voxlang.render.transfer import TransferFunction
 
 Units = Literal["auto", "native", "normalised"]
 PIECES = 16
-"""Straight pieces that stand for a curved segment (sharpness, or a colour space other than RGB)."""
+"""Straight pieces that stand for a segment in a colour space other than RGB."""
+SHARP_PIECES = 96
+"""Straight pieces that stand for a segment with sharpness."""
 
 
 def _refuse(expected: str, got: str, where: str, do: str) -> TransferFunctionError:
@@ -27,12 +29,10 @@ def piecewise_value(s: np.ndarray, y0: float, y1: float, *, midpoint: float, sha
     """Value inside one segment of a VTK piecewise function, at fractions s in [0, 1] of its length.
 
     Source: the documented meaning of midpoint and sharpness in vtkPiecewiseFunction: the midpoint is where the mean of
-    the two values is reached, sharpness 0 is linear, 1 a step, and in between a Hermite curve with flattened ends.
+    the two values is reached, sharpness 0 is linear, and towards 1 a Hermite curve nears a step.
     """
     midpoint = min(max(midpoint, 1e-5), 1.0 - 1e-5)
     t = np.where(s < midpoint, 0.5 * s / midpoint, 0.5 + 0.5 * (s - midpoint) / (1.0 - midpoint))
-    if sharpness > 0.99:
-        return np.where(t < 0.5, y0, y1)
     if sharpness < 0.01:
         return y0 + (y1 - y0) * t
     power = 1.0 + 10.0 * sharpness
@@ -66,11 +66,8 @@ def _opacity_rows(entry: dict[str, Any], where: str) -> np.ndarray:
     out = [rows[0, :2]]
     for left, right in pairwise(rows):
         midpoint, sharpness = float(left[2]), float(left[3])
-        if sharpness > 0.99:
-            x = left[0] + midpoint * (right[0] - left[0])
-            out += [np.array([x, left[1]]), np.array([x, right[1]])]
-        elif sharpness >= 0.01:
-            s = np.linspace(0.0, 1.0, PIECES + 1)[1:-1]
+        if sharpness >= 0.01:
+            s = np.linspace(0.0, 1.0, SHARP_PIECES + 1)[1:-1]
             y = piecewise_value(s, left[1], right[1], midpoint=midpoint, sharpness=sharpness)
             out += list(np.stack([left[0] + s * (right[0] - left[0]), y], -1))
         elif abs(midpoint - 0.5) > 1e-6:
@@ -138,10 +135,13 @@ def _between(a: np.ndarray, b: np.ndarray, s: np.ndarray, space: str, where: str
 def _normalise(rows: np.ndarray, lower: float, upper: float) -> np.ndarray:
     """Knots over [0, 1] of a piecewise linear function over native values; cut at 0 and 1."""
     x = (rows[:, 0] - lower) / (upper - lower)
-    inside = (x > 0.0) & (x < 1.0)
-    ends = [np.array([np.interp(e, x, column) for column in rows[:, 1:].T]) for e in (0.0, 1.0)]
-    middle = np.concatenate([x[inside, None], rows[inside, 1:]], -1)
-    return np.clip(np.concatenate([np.r_[0.0, ends[0]][None], middle, np.r_[1.0, ends[1]][None]]), 0.0, 1.0)
+    inside = (x >= 0.0) & (x <= 1.0)
+    knots = [np.concatenate([x[inside, None], rows[inside, 1:]], -1)]
+    for end, there in ((0.0, (x == 0.0).any()), (1.0, (x == 1.0).any())):
+        if not there:
+            row = np.array([[end, *(np.interp(end, x, column) for column in rows[:, 1:].T)]])
+            knots = [row, *knots] if end == 0.0 else [*knots, row]
+    return np.clip(np.concatenate(knots), 0.0, 1.0)
 
 
 def transfer_from_paraview(
