@@ -30,7 +30,7 @@ class FieldConfig(BaseModel):
     preset: Literal["fast", "default", "quality"] = "default"
     """Size and effort together: fast (a quarter of the voxels, only solved), default, quality (half of the voxels)."""
     param_fraction: float | None = Field(default=None, gt=0.0, le=1.0)
-    """Parameters at most, as a share of the voxels; unset, the preset's. Tiny volumes may need more."""
+    """Parameters at most, as a share of the voxels; unset, the preset's. 1024 are always allowed."""
     rounds: int | None = Field(default=None, ge=0)
     """Rounds of choosing detail bricks and solving the rest by least squares (dense backend); unset, the preset's."""
     steps: int | None = Field(default=None, ge=0)

@@ -21,6 +21,9 @@ from voxlang.field.scalar_field import ScalarField, psnr_db
 from voxlang.field.train import TrainSettings
 from voxlang.volume.types import Volume
 
+MIN_PARAMETERS = 1024
+"""What a field may always have, so that a volume of a few voxels can be represented as well."""
+
 
 @dataclass(frozen=True, eq=False)
 class FieldFit:
@@ -84,7 +87,7 @@ def fit_field(
     if settings.backend == "auto" and backend != "dense":
         settings = config.model_copy(update={"backend": backend}).resolved()
     values = torch.from_numpy(volume.values).to(device)
-    n_parameters = int(settings.param_fraction * values.numel())
+    n_parameters = max(MIN_PARAMETERS, int(settings.param_fraction * values.numel()))
     generator = torch.Generator().manual_seed(settings.seed)
     checkpoint = _checkpoint(resume_path, volume, settings, backend)
     stored = checkpoint.read() if checkpoint else None

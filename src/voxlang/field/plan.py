@@ -22,6 +22,7 @@ _SAMPLE_EDGE = 64
 _SAMPLE_BLOCKS = 8
 _BASE_DIVISORS = ((8, 8, 8), (4, 4, 4), (2, 4, 4), (2, 3, 3), (2, 2, 2), (1, 2, 2))
 _MIDDLE_DIVISORS = ((2, 2, 2), (1, 2, 2))
+_FEATURE_DIVISOR = (16, 16, 16)
 _MIDDLE_SHARES = (0.3, 0.45, 0.6)
 
 
@@ -56,7 +57,7 @@ def plan_dense(values: Float[torch.Tensor, "z y x"], n_parameters: int, width: i
     """
     size = tuple(reversed(values.shape))
     blocks = _sample_blocks(values)
-    feature_size = _divided(size, (16, 16, 16))
+    feature_size = _divided(size, _FEATURE_DIVISOR)
     network = width * (CHANNELS + 3) + CHANNELS * math.prod(feature_size)
     index = -(-n_bricks_of(size) // 32)
     best = DensePlan((2, 2, 2), (2, 2, 2), 0, 0, feature_size, -math.inf)
