@@ -104,9 +104,9 @@ class _Canvas:
     def filling(self, material: Material, region: Region) -> np.ndarray | float:
         """Native values of a material over a region: its mean, plus its texture."""
         if material.texture <= 0:
-            return np.float32(material.value)
+            return float(material.value)
         key = [self.seed, 1, *material.name.encode()]
-        return material.value + material.texture * self.noise(material.grain, key, region)
+        return float(material.value) + float(material.texture) * self.noise(float(material.grain), key, region)
 
     def noise(self, wavelength: float, key: list[int], region: Region) -> np.ndarray:
         """Smooth noise of the world, zero mean and unit deviation: a sum of plane waves.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from voxlang.volume.phantoms.language import Shape, union
+from voxlang.volume.phantoms.language import Number, Shape, union
 from voxlang.volume.phantoms.primitives import ball, box, capsule, cylinder, ellipsoid, thread, torus, tube
 from voxlang.volume.phantoms.scene import Material, Scene
 
@@ -122,7 +122,7 @@ def _pistons(
     scene.paint(cylinder((-length - 17, 0, low), (-length - 3, 0, low), 30) - belt, pulley, light_metal)
 
 
-def _ring(n: int, radius: float) -> list[tuple[float, float]]:
+def _ring(n: int, radius: Number) -> list[tuple[float, float]]:
     """n points on a circle."""
     return [(radius * float(np.cos(a)), radius * float(np.sin(a))) for a in 2 * np.pi * np.arange(n) / n]
 

@@ -125,7 +125,7 @@ def _nose(size: float) -> Shape:
 def _braincase(width: float) -> Shape:
     """The space for the brain: an ellipsoid on a slanting floor, and the posterior fossa."""
     dome = ellipsoid(66 * width, 83, 64).moved(y=9, z=38).cut((0, -0.44, -1), 0.0)
-    fossa = ellipsoid(46 * width, 34, 27).moved(y=43, z=-5)
+    fossa = ellipsoid(42 * width, 33, 27).moved(y=43, z=-5)
     return smooth_union(dome, fossa, 10)
 
 
@@ -200,8 +200,8 @@ def _teeth(scene: Scene, rng: np.random.Generator, teeth: int, jaw: float) -> No
 def _spine(scene: Scene, spine: int, bone: Material) -> None:
     """Vertebrae around the cord, with discs between them."""
     for i, z in enumerate((-34.0, -52.0, -70.0, -88.0, -106.0, -124.0), start=1):
-        name = f"vertebra C{i}"
-        vertebra = scene.small(name, spine, ("neck vertebra", "cervical vertebra"), ("bony",))
+        name = f"neck vertebra {i}"
+        vertebra = scene.small(name, spine, ("cervical vertebra", "vertebra", f"C{i}"), ("bony",))
         body = cylinder((0, 14, z - 6.5), (0, 14, z + 6.5), 12, rounding=3)
         arch = torus(13, 4.2).moved(0, 32, z) | capsule((0, 45, z), (0, 58, z - 5), 4, 3)
         wings = capsule((10, 18, z), (24, 20, z - 2), 5, 4).both_sides()
@@ -224,8 +224,8 @@ def _brain(scene: Scene, rng: np.random.Generator, brain: int, case: Shape, nerv
         lobe = dome.grown(-4.5).wobbled(rng, 2.0, 13).cut((-side, 0, 0), -1.6)
         scene.paint(lobe, half, nerve)
     little = scene.small("cerebellum", brain, ("little brain", "hindbrain"), ("pink",))
-    lobes = ellipsoid(25 * width, 22, 17).moved(19 * width, 54, -8).both_sides()
-    scene.paint(lobes.wobbled(rng, 1.0, 8), little, nerve)
+    lobes = ellipsoid(23 * width, 21, 17).moved(16 * width, 48, -8).both_sides()
+    scene.paint(lobes.wobbled(rng, 1.0, 8), little, nerve, inside=tuple(p.id for p in scene.parts if p.parent == brain))
     stem = scene.small("brainstem", brain, ("brain stem", "medulla", "spinal cord"), ("soft",))
     scene.paint(tube([(0, 20, 12), (0, 26, -10), (0, 33, -38), (0, 33, -140)], (13, 12, 7, 6), n=14), stem, nerve)
     space = scene.small("ventricles", brain, ("lateral ventricles", "cerebral ventricles"), ("fluid-filled",))

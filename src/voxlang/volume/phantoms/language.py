@@ -3,17 +3,23 @@
 A `Shape` is a union of solids. Each solid has a bounding box and a distance function over coordinate arrays in the
 object frame (mm, +z up): negative inside, about the distance in mm near the surface. Operations act on every
 solid of the union, so a tree of a thousand leaves is still evaluated leaf by leaf, each in its own box.
+
+Distances are partial applications of module-level functions, never closures: a scene makes thousands of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-Distance = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-Vector = Sequence[float] | np.ndarray
+Distance = Callable[..., np.ndarray]
+"""(x, y, z) arrays in mm -> signed distance in mm."""
+Vector = Sequence[float | int | np.integer | np.floating] | np.ndarray
+Number = float | int | np.integer | np.floating
+"""What a description may write for a length, an angle or a value; whole numbers need no dot."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,101 +62,81 @@ class Shape:
         both = [_intersect(a, b) for a in self.solids for b in other.solids]
         return Shape(tuple(s for s in both if (s.low < s.high).all()))
 
-    def moved(self, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> Shape:
+    def moved(self, x: Number = 0.0, y: Number = 0.0, z: Number = 0.0) -> Shape:
         """Translate by mm."""
-
-        def act(s: Solid) -> Solid:
-            offset = np.array([x, y, z], np.float64)
-            ox, oy, oz = offset.tolist()
-            return Solid(s.low + offset, s.high + offset, lambda px, py, pz: s.distance(px - ox, py - oy, pz - oz))
-
-        return self._each(act)
+        by = np.array([x, y, z], np.float64)
+        offset = tuple(by.tolist())
+        return Shape(tuple(Solid(s.low + by, s.high + by, partial(_moved, s.distance, offset)) for s in self.solids))
 
     def turned(self, rotation: np.ndarray) -> Shape:
         """Rotate about the origin by a 3x3 matrix."""
-        m = np.asarray(rotation, dtype=np.float32)
-
-        def act(s: Solid) -> Solid:
-            low, high = _turned_box(s.low, s.high, m)
-            return Solid(low, high, lambda x, y, z: s.distance(*_apply(m.T, x, y, z)))
-
-        return self._each(act)
-
-    def scaled(self, factor: float) -> Shape:
-        """Scale about the origin."""
-        factor = float(factor)
-        return self._each(
-            lambda s: Solid(
-                s.low * factor,
-                s.high * factor,
-                lambda x, y, z: s.distance(x / factor, y / factor, z / factor) * factor,
-            )
+        m = np.asarray(rotation, dtype=np.float64)
+        back = m.T.tolist()
+        return Shape(
+            tuple(Solid(*_turned_box(s.low, s.high, m), partial(_turned, s.distance, back)) for s in self.solids)
         )
+
+    def scaled(self, factor: Number) -> Shape:
+        """Scale about the origin."""
+        f = float(factor)
+        return Shape(tuple(Solid(s.low * f, s.high * f, partial(_scaled, s.distance, f)) for s in self.solids))
 
     def mirrored(self) -> Shape:
         """The other side: x -> -x."""
-
-        def act(s: Solid) -> Solid:
-            low, high = s.low.copy(), s.high.copy()
-            low[0], high[0] = -s.high[0], -s.low[0]
-            return Solid(low, high, lambda x, y, z: s.distance(-x, y, z))
-
-        return self._each(act)
+        flip = np.array([-1.0, 1.0, 1.0])
+        return Shape(
+            tuple(
+                Solid(
+                    np.minimum(s.low * flip, s.high * flip),
+                    np.maximum(s.low * flip, s.high * flip),
+                    partial(_mirrored, s.distance),
+                )
+                for s in self.solids
+            )
+        )
 
     def both_sides(self) -> Shape:
         """Union with the mirror image."""
         return self | self.mirrored()
 
-    def grown(self, by: float) -> Shape:
+    def grown(self, by: Number) -> Shape:
         """Offset the surface outwards by mm (inwards if negative)."""
-        by = float(by)
-        return self._each(
-            lambda s: Solid(s.low - max(by, 0.0), s.high + max(by, 0.0), lambda x, y, z: s.distance(x, y, z) - by)
-        )
+        g = float(by)
+        more = max(g, 0.0)
+        return Shape(tuple(Solid(s.low - more, s.high + more, partial(_grown, s.distance, g)) for s in self.solids))
 
-    def shell(self, thickness: float) -> Shape:
+    def shell(self, thickness: Number) -> Shape:
         """The outer layer of this thickness in mm."""
         half = float(thickness) / 2.0
-        return self._each(lambda s: Solid(s.low, s.high, lambda x, y, z: np.abs(s.distance(x, y, z) + half) - half))
+        return Shape(tuple(Solid(s.low, s.high, partial(_shell, s.distance, half)) for s in self.solids))
 
-    def cut(self, normal: Vector, offset: float) -> Shape:
+    def cut(self, normal: Vector, offset: Number) -> Shape:
         """Keep the half-space normal . p <= offset (normal is made unit length)."""
         n = np.asarray(normal, dtype=np.float64) / np.linalg.norm(normal)
-        (a, b, c), offset = n.tolist(), float(offset)
-
-        def act(s: Solid) -> Solid:
-            low, high = s.low.copy(), s.high.copy()
-            axis = int(np.argmax(np.abs(n)))
-            if abs(n[axis]) > 1.0 - 1e-9:
-                if n[axis] > 0:
-                    high[axis] = min(high[axis], offset)
-                else:
-                    low[axis] = max(low[axis], -offset)
-            return Solid(low, high, lambda x, y, z: np.maximum(s.distance(x, y, z), a * x + b * y + c * z - offset))
-
-        return self._each(act)
-
-    def wobbled(self, rng: np.random.Generator, amplitude: float, wavelength: float) -> Shape:
-        """Displace the surface by smooth noise of about this amplitude and wavelength (mm)."""
-        k, phase = _waves(rng, wavelength, 7)
-        gain = np.float32(amplitude / np.sqrt(3.5))
-
-        def noise(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-            total = np.zeros(np.broadcast_shapes(x.shape, y.shape, z.shape), np.float32)
-            for (kx, ky, kz), p in zip(k, phase, strict=True):
-                total += np.sin(kx * x + ky * y + kz * z + p)
-            return total * gain
-
-        return self._each(
-            lambda s: Solid(
-                s.low - 1.5 * amplitude,
-                s.high + 1.5 * amplitude,
-                lambda x, y, z: s.distance(x, y, z) + noise(x, y, z),
+        axis = int(np.argmax(np.abs(n)))
+        upper, lower = np.full(3, np.inf), np.full(3, -np.inf)
+        if n[axis] > 1.0 - 1e-9:
+            upper[axis] = offset
+        elif n[axis] < -1.0 + 1e-9:
+            lower[axis] = -offset
+        plane = (*n.tolist(), float(offset))
+        return Shape(
+            tuple(
+                Solid(np.maximum(s.low, lower), np.minimum(s.high, upper), partial(_cut, s.distance, plane))
+                for s in self.solids
             )
         )
 
-    def _each(self, act: Callable[[Solid], Solid]) -> Shape:
-        return Shape(tuple(act(s) for s in self.solids))
+    def wobbled(self, rng: np.random.Generator, amplitude: Number, wavelength: Number) -> Shape:
+        """Displace the surface by smooth noise of about this amplitude and wavelength (mm)."""
+        k, phase = waves(rng, wavelength, 7)
+        terms = [(*row, p) for row, p in zip(k.tolist(), phase.tolist(), strict=True)]
+        gain, margin = float(amplitude) / np.sqrt(3.5).item(), 1.5 * amplitude
+        return Shape(
+            tuple(
+                Solid(s.low - margin, s.high + margin, partial(_wobbled, s.distance, terms, gain)) for s in self.solids
+            )
+        )
 
 
 def union(shapes: Sequence[Shape]) -> Shape:
@@ -158,22 +144,19 @@ def union(shapes: Sequence[Shape]) -> Shape:
     return Shape(tuple(s for shape in shapes for s in shape.solids))
 
 
-def smooth_union(a: Shape, b: Shape, radius: float) -> Shape:
+def smooth_union(a: Shape, b: Shape, radius: Number) -> Shape:
     """One solid in which both flow into each other with a fillet of about this radius (mm).
 
     Source: the polynomial smooth minimum, min(a, b) - h^2 r / 4 with h = max(r - |a - b|, 0) / r.
     """
     (la, ha), (lb, hb) = a.box, b.box
-
-    def distance(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-        da, db = a.distance(x, y, z), b.distance(x, y, z)
-        h = np.maximum(radius - np.abs(da - db), 0.0) / radius
-        return np.minimum(da, db) - h * h * (radius / 4.0)
-
-    return Shape((Solid(np.minimum(la, lb) - radius / 4, np.maximum(ha, hb) + radius / 4, distance),))
+    margin = radius / 4
+    return Shape(
+        (Solid(np.minimum(la, lb) - margin, np.maximum(ha, hb) + margin, partial(_blended, a, b, float(radius))),)
+    )
 
 
-def rotation(x_deg: float = 0.0, y_deg: float = 0.0, z_deg: float = 0.0) -> np.ndarray:
+def rotation(x_deg: Number = 0.0, y_deg: Number = 0.0, z_deg: Number = 0.0) -> np.ndarray:
     """3x3 matrix that turns about x, then y, then z."""
     (cx, sx), (cy, sy), (cz, sz) = ((np.cos(a), np.sin(a)) for a in np.radians([x_deg, y_deg, z_deg]))
     rx = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
@@ -197,35 +180,73 @@ def rotation_to(direction: Vector) -> np.ndarray:
     return np.stack([u, np.cross(w, u), w], axis=1)
 
 
-def _waves(rng: np.random.Generator, wavelength: float, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Wave vectors [n 3] (rad/mm) with wavelengths around the given one, and phases [n]."""
+def waves(rng: np.random.Generator, wavelength: Number, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Wave vectors [n 3] (rad/mm) in random directions with wavelengths around the given one, and phases [n]."""
     direction = rng.normal(size=(n, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     k = direction * (2 * np.pi / (wavelength * rng.uniform(0.7, 1.6, (n, 1))))
-    return k.astype(np.float32), rng.uniform(0, 2 * np.pi, n).astype(np.float32)
+    return k, rng.uniform(0, 2 * np.pi, n)
 
 
-def _apply(m: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return tuple(m[i, 0] * x + m[i, 1] * y + m[i, 2] * z for i in range(3))
+def _moved(inner: Distance, by: tuple[float, ...], x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    return inner(x - by[0], y - by[1], z - by[2])
+
+
+def _turned(inner: Distance, m: list[list[float]], x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    return inner(*(a * x + b * y + c * z for a, b, c in m))
 
 
 def _turned_box(low: np.ndarray, high: np.ndarray, m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    centre, half = (low + high) / 2, (high - low) / 2
-    c, h = m @ centre, np.abs(m) @ half
+    c, h = m @ ((low + high) / 2), np.abs(m) @ ((high - low) / 2)
     return c - h, c + h
+
+
+def _scaled(inner: Distance, factor: float, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    return inner(x / factor, y / factor, z / factor) * factor
+
+
+def _mirrored(inner: Distance, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    return inner(-x, y, z)
+
+
+def _grown(inner: Distance, by: float, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    return inner(x, y, z) - by
+
+
+def _shell(inner: Distance, half: float, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    return np.abs(inner(x, y, z) + half) - half
+
+
+def _cut(inner: Distance, plane: tuple[float, ...], x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    a, b, c, d = plane
+    return np.maximum(inner(x, y, z), a * x + b * y + c * z - d)
+
+
+def _wobbled(
+    inner: Distance, terms: list[tuple[float, ...]], gain: float, x: np.ndarray, y: np.ndarray, z: np.ndarray
+) -> np.ndarray:
+    noise = sum(np.sin(kx * x + ky * y + kz * z + p) for kx, ky, kz, p in terms)
+    return inner(x, y, z) + gain * noise
+
+
+def _blended(a: Shape, b: Shape, radius: float, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    da, db = a.distance(x, y, z), b.distance(x, y, z)
+    h = np.maximum(radius - np.abs(da - db), 0.0) / radius
+    return np.minimum(da, db) - h * h * (radius / 4.0)
+
+
+def _less(inner: Distance, hole: Shape, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    return np.maximum(inner(x, y, z), -hole.distance(x, y, z))
+
+
+def _both(a: Distance, b: Distance, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    return np.maximum(a(x, y, z), b(x, y, z))
 
 
 def _subtract(solid: Solid, other: Shape) -> Solid:
     near = tuple(o for o in other.solids if (o.low < solid.high).all() and (o.high > solid.low).all())
-    if not near:
-        return solid
-    hole = Shape(near)
-    return Solid(solid.low, solid.high, lambda x, y, z: np.maximum(solid.distance(x, y, z), -hole.distance(x, y, z)))
+    return Solid(solid.low, solid.high, partial(_less, solid.distance, Shape(near))) if near else solid
 
 
 def _intersect(a: Solid, b: Solid) -> Solid:
-    return Solid(
-        np.maximum(a.low, b.low),
-        np.minimum(a.high, b.high),
-        lambda x, y, z: np.maximum(a.distance(x, y, z), b.distance(x, y, z)),
-    )
+    return Solid(np.maximum(a.low, b.low), np.minimum(a.high, b.high), partial(_both, a.distance, b.distance))

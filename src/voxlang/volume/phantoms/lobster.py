@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from voxlang.volume.phantoms.language import Shape, rotation, smooth_union, union
+from voxlang.volume.phantoms.language import Number, Shape, Vector, rotation, smooth_union, union
 from voxlang.volume.phantoms.primitives import ball, capsule, ellipsoid, loft, tube
 from voxlang.volume.phantoms.scene import Material, Scene
 
@@ -62,7 +62,7 @@ def describe(rng: np.random.Generator) -> Scene:
     return scene
 
 
-def _limb(points: list[tuple[float, float, float]], radii: tuple[float, ...]) -> Shape:
+def _limb(points: list[Vector], radii: tuple[Number, ...]) -> Shape:
     """Straight members with a knob at each joint."""
     members = [capsule(a, b, ra, rb) for a, b, ra, rb in zip(points, points[1:], radii, radii[1:], strict=False)]
     return union([*members, *(ball(r * 1.2).moved(*p) for p, r in zip(points[1:-1], radii[1:], strict=False))])

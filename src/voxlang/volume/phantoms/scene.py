@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from voxlang.core.levels import Level
-from voxlang.volume.phantoms.language import Shape, rotation, union
+from voxlang.volume.phantoms.language import Number, Shape, rotation, union
 from voxlang.volume.phantoms.types import Appearance, MaterialLook
 from voxlang.volume.types import Part, PartTree
 
@@ -19,15 +19,15 @@ class Material:
 
     name: str
     """Noun for the legend: "bone", "leaf"."""
-    value: float
+    value: Number
     """Mean native value, e.g. HU."""
     rgb: tuple[float, float, float]
     """Natural colour."""
-    texture: float = 0.0
+    texture: Number = 0.0
     """Standard deviation of the smooth density texture, native units."""
-    grain: float = 8.0
+    grain: Number = 8.0
     """Wavelength of the texture in mm."""
-    band: float = 0.0
+    band: Number = 0.0
     """Half width of the band that shows it, native units; 0 chooses 2.5 standard deviations of texture and noise."""
 
 
@@ -53,9 +53,9 @@ class Scene:
     """What is everywhere before the first stroke."""
     native_range: tuple[float, float]
     """Native values of 0 and 1."""
-    noise: float
+    noise: Number
     """Standard deviation of the acquisition noise, native units."""
-    bias: float = 0.0
+    bias: Number = 0.0
     """Relative amplitude of a smooth multiplicative bias field, as in MRI."""
     parts: list[Part] = field(default_factory=list)
     strokes: list[Paint] = field(default_factory=list)
@@ -102,7 +102,7 @@ class Scene:
         """The parts declared so far."""
         return PartTree(tuple(self.parts))
 
-    def placed(self, *, yaw_deg: float, tilt_deg: float, scale: float, jitter: float) -> None:
+    def placed(self, *, yaw_deg: Number, tilt_deg: Number, scale: Number, jitter: Number) -> None:
         """Draw the pose: turn about +z, lean, size and shift.
 
         Args:
@@ -118,7 +118,7 @@ class Scene:
         self.pose[:3, :3] = turn * self.rng.uniform(1.0 - scale, 1.0)
         self.pose[:3, 3] = self.rng.uniform(-jitter, jitter, 3)
 
-    def show(self, name: str, looks: Sequence[tuple[Material, float]], *, shading: bool = True) -> None:
+    def show(self, name: str, looks: Sequence[tuple[Material, Number]], *, shading: bool = True) -> None:
         """Add an appearance: materials with their opacities, colours jittered; materials left out are hidden."""
         by_value = sorted(looks, key=lambda look: look[0].value)
         bands = [self._band(m) for m, _ in by_value]
@@ -138,6 +138,6 @@ class Scene:
         low, high = ((v - lower) / (upper - lower) for v in (m.value - half, m.value + half))
         return float(np.clip(low, 0, 0.999)), float(np.clip(high, 0.001, 1))
 
-    def varied(self, material: Material, spread: float) -> Material:
+    def varied(self, material: Material, spread: Number) -> Material:
         """The material with its mean moved by up to +-spread native units."""
         return replace(material, value=material.value + float(self.rng.uniform(-spread, spread)))
