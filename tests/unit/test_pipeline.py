@@ -41,7 +41,8 @@ def scan(tmp_path, monkeypatch):
         image.SetDirection(DIRECTION)
         sitk.WriteImage(image, str(tmp_path / name))
     (tmp_path / "names.json").write_text(json.dumps({"1": "red box", "2": "blue ball"}))
-    opacity = [0, 0, 0.5, 0, 60, 0, 0.5, 0, 70, 0.9, 0.5, 0, 255, 0.9, 0.5, 0]
+    knots = [(0, 0), (94, 0), (96, 0.9), (104, 0.9), (106, 0), (180, 0), (185, 0.9), (255, 0.9)]
+    opacity = [v for x, alpha in knots for v in (x, alpha, 0.5, 0)]  # narrow: the ball's soft edge passes 100 too
     colors = [0, 1, 0, 0, 149, 1, 0, 0, 151, 0, 0, 1, 255, 0, 0, 1]
     (tmp_path / "look.json").write_text(json.dumps([{"Name": "look", "Points": opacity, "RGBPoints": colors}]))
     generator, encoder = ColorGenerator(), ColorEncoder()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, Int16, Int32, UInt8
+from jaxtyping import Bool, Float32, Int16, Int32, UInt8
 
 from voxlang.core.errors import MaskError
 from voxlang.core.levels import LEVELS
@@ -150,3 +150,19 @@ class MaskHierarchy:
             }
             for i in range(len(self.masks))
         ]
+
+
+@runtime_checkable
+class MaskGenerator(Protocol):
+    """Whatever finds the masks of a picture."""
+
+    @property
+    def id(self) -> str:
+        """Digest of all that decides the masks of a given picture: weights, configuration, thresholds."""
+        ...
+
+    def generate(
+        self, rgb: UInt8[np.ndarray, "h w 3"], *, foreground: Bool[np.ndarray, "h w"] | None = None
+    ) -> MaskSet:
+        """All masks of a picture; `foreground` marks the pixels worth asking about."""
+        ...

@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 
 from voxlang.core.artifacts import read_json
-from voxlang.core.digest import digest_json
 from voxlang.core.errors import ConfigError
 from voxlang.core.levels import Level
 from voxlang.core.resources import StageClock
@@ -53,11 +52,6 @@ class Run:
         import torch
 
         return "cuda" if torch.cuda.is_available() else "cpu"
-
-    @property
-    def stage1_key(self) -> str:
-        """Digest of all that the stage 1 field depends on."""
-        return digest_json([self.input.volume.digest, self.config.stage1.model_dump(mode="json")])
 
 
 @contextmanager

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float32
 
-from voxlang.core.errors import ArtifactError
+from voxlang.core.errors import ArtifactError, FieldError
 from voxlang.field.fit import fit_field
-from voxlang.field.store import load_field, save_field
+from voxlang.field.store import FieldMeta, load_field, save_field
 from voxlang.pipeline.run import Run
 
 
@@ -20,16 +20,13 @@ def run_stage1(run: Run) -> float:
             meter.reuse()
             print(f"stage 1: field is up to date, {psnr:.2f} dB ({run.folder.field_path})")
             return psnr
-        fit = fit_field(volume, run.config.stage1, resume_path=run.folder.path / "field.resume.pt", device=run.device)
-        facts = {"psnr_db": fit.psnr_db, "n_parameters": fit.n_parameters, "compression": fit.compression}
-        save_field(
-            run.folder.field_path,
-            fit.field,
-            {**facts, "key": run.stage1_key, "grid": volume.grid.as_dict(), "history": fit.history},
-        )
-        (run.folder.path / "field.resume.pt").unlink(missing_ok=True)
-    for row in fit.history:
-        run.tracker.log_metric("stage1/psnr_db", row["psnr_db"], int(row["step"]))
+        resume = run.folder.path / "field.resume.safetensors"
+        fit = fit_field(volume, run.config.stage1, resume_path=resume, device=run.device)
+        save_field(run.folder.field_path, fit.field, FieldMeta.of(volume, run.config.stage1, fit))
+        resume.unlink(missing_ok=True)
+    for record in fit.history:
+        run.tracker.log_metric("stage1/psnr_db", record.psnr_db, record.step)
+    facts = {"psnr_db": fit.psnr_db, "n_parameters": fit.n_parameters, "compression": fit.compression}
     run.tracker.log_parameters({"stage1_result": facts})
     print(
         f"stage 1: {fit.psnr_db:.2f} dB with {fit.n_parameters:,} parameters for {volume.grid.n_voxels:,} voxels "
@@ -54,13 +51,14 @@ def values_to_render(run: Run) -> Float32[np.ndarray, "z y x"]:
             where=str(run.folder.field_path),
             do="run main.py --mode=stage1 with the same settings, or pass --views.source grid",
         )
-    field, _ = load_field(run.folder.field_path)
+    field, _ = load_field(run.folder.field_path, volume_digest=volume.digest)
     return np.clip(field.to(run.device).sample_grid(volume.grid.size_xyz), 0.0, 1.0)
 
 
 def _psnr_of_stored(run: Run) -> float | None:
     """PSNR of the stored field when it belongs to the present volume and settings, else None."""
-    if not run.folder.field_path.is_file():
+    try:
+        _, meta = load_field(run.folder.field_path, volume_digest=run.input.volume.digest)
+    except FieldError:
         return None
-    _, meta = load_field(run.folder.field_path)
-    return float(meta["psnr_db"]) if meta.get("key") == run.stage1_key else None
+    return meta.psnr_db if meta.config == run.config.stage1 else None

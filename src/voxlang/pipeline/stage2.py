@@ -14,9 +14,10 @@ from voxlang.core.levels import LEVELS
 from voxlang.embed.crops import policy_digest
 from voxlang.embed.embed_masks import embed_masks
 from voxlang.embed.encoder import ImageTextEncoder, load_encoder
-from voxlang.masks.generate import SamGenerator, sam_generator_from_settings
+from voxlang.masks.generate import sam_generator_from_settings
 from voxlang.masks.levels import partition_levels
 from voxlang.masks.paint import level_panels, save_png
+from voxlang.masks.types import MaskGenerator
 from voxlang.pipeline.run import Run
 from voxlang.pipeline.views import ViewPlan, picture_bytes, plan_views, render_views
 from voxlang.render.samples import RaySamples, ray_samples
@@ -80,7 +81,7 @@ def make_targets(run: Run, plan: ViewPlan, views: list[RenderedView]) -> list[Vi
     return targets
 
 
-def target_inputs(run: Run, plan: ViewPlan, generator: SamGenerator, encoder: ImageTextEncoder) -> dict[str, str]:
+def target_inputs(run: Run, plan: ViewPlan, generator: MaskGenerator, encoder: ImageTextEncoder) -> dict[str, str]:
     """Digest by name of everything that a view target depends on; the cache is refused when one of them changes."""
     return {
         **plan.inputs,
@@ -151,7 +152,7 @@ def sample_views(run: Run, plan: ViewPlan, *, min_weight: float) -> list[RaySamp
 
 
 def _target_of(
-    run: Run, view: RenderedView, generator: SamGenerator, encoder: ImageTextEncoder, key: str, i: int
+    run: Run, view: RenderedView, generator: MaskGenerator, encoder: ImageTextEncoder, key: str, i: int
 ) -> ViewTarget:
     shown = view.opacity > OBJECT_OPACITY
     rgb = picture_bytes(view.rgb)

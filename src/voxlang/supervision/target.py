@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Int16
 
 from voxlang.core.errors import MaskError
-from voxlang.core.levels import LEVELS
 from voxlang.embed.types import MaskEmbeddings
+from voxlang.masks.paint import index_maps
 from voxlang.masks.types import MaskHierarchy
 from voxlang.render.types import RenderedView
 from voxlang.supervision.types import ViewTarget
@@ -46,7 +45,7 @@ def make_view_target(
     return ViewTarget(
         camera=view.camera,
         transfer_id=view.transfer_id,
-        mask_index=_index_maps(hierarchy, score),
+        mask_index=index_maps(hierarchy),
         vectors=embeddings.vectors.astype(np.float16),
         mask_level=hierarchy.level.astype(np.int16),
         mask_parent=hierarchy.parent.astype(np.int16),
@@ -54,13 +53,3 @@ def make_view_target(
         encoder=embeddings.encoder,
         key=key,
     )
-
-
-def _index_maps(hierarchy: MaskHierarchy, score: np.ndarray) -> Int16[np.ndarray, "3 h w"]:
-    """Paint from the bottom to the top: large before small, low score before high, late before early."""
-    masks = hierarchy.masks
-    index = np.full((len(LEVELS), masks.height, masks.width), -1, np.int16)
-    order = np.lexsort((-np.arange(len(masks)), score, -masks.areas_px()))
-    for i in order:
-        index[hierarchy.level[i]][masks.dense(int(i))] = i
-    return index
