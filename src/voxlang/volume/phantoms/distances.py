@@ -20,9 +20,9 @@ def ellipsoid(inverse: tuple[float, ...], x: np.ndarray, y: np.ndarray, z: np.nd
     """n (n - 1) / |grad|, with the norm n of (x/rx, y/ry, z/rz)."""
     ix, iy, iz = inverse
     a, b, c = x * ix, y * iy, z * iz
-    norm = np.sqrt(a * a + b * b + c * c)
+    norm = np.sqrt(a * a + b * b + c * c + 1e-12)
     slope = np.sqrt((a * ix) ** 2 + (b * iy) ** 2 + (c * iz) ** 2)
-    return norm * (norm - 1) / np.maximum(slope, 1e-6 * min(inverse))
+    return norm * (norm - 1) / np.maximum(slope, 1e-6 * max(inverse))
 
 
 def superellipsoid(inverse: tuple[float, ...], power: float, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
@@ -88,8 +88,8 @@ def loft(
     u, v = ix[i], iy[i]
     a, b = (x - cx[i]) * u, (y - cy[i]) * v
     if power == 2.0:
-        norm = np.sqrt(a * a + b * b)
-        side = norm * (norm - 1) / np.maximum(np.sqrt((a * u) ** 2 + (b * v) ** 2), 1e-6)
+        norm = np.sqrt(a * a + b * b + 1e-12)
+        side = norm * (norm - 1) / np.sqrt((a * u) ** 2 + (b * v) ** 2 + 1e-12 * u * v)
     else:
         a, b = np.abs(a), np.abs(b)
         norm = (a**power + b**power + 1e-12) ** (1.0 / power)

@@ -88,7 +88,7 @@ def torus(radius: Number, wire: Number) -> Shape:
 
 def helix(radius: Number, pitch: Number, turns: Number, wire: Number) -> Shape:
     """Coil about +z that starts at z = 0: springs and tendrils."""
-    n = max(int(turns * 14), 4)
+    n = max(int(turns * 24), 4) + 1
     a = np.linspace(0, 2 * np.pi * turns, n)
     path = np.stack([radius * np.cos(a), radius * np.sin(a), pitch * a / (2 * np.pi)], axis=1)
     return union([capsule(path[i], path[i + 1], wire) for i in range(n - 1)])
