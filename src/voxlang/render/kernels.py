@@ -72,7 +72,7 @@ def leap_end(distance, x, y, z, ex, ey, ez, dx, dy, dz):
 
 @kernel(inline="always")
 def trilinear(flat, x, y, z, nx, ny, nz):
-    """Trilinear value at an index-space point inside the box of voxel centres."""
+    """Trilinear value at an index-space point inside the box of voxel centres, give or take rounding."""
     ix, iy, iz = min(int(x), nx - 2), min(int(y), ny - 2), min(int(z), nz - 2)
     fx, fy, fz = np.float32(x - ix), np.float32(y - iy), np.float32(z - iz)
     row, plane = np.uintp(nx), np.uintp(nx * ny)
@@ -135,7 +135,8 @@ def gradient(flat, x, y, z, nx, ny, nz):
 def light_factors(gx, gy, gz, dx, dy, dz, light, spacing, lighting):
     """Diffuse cosine and highlight of a sample, both faded out where the gradient is below the floor.
 
-    `lighting` is (ambient, diffuse, specular, specular power, gradient floor per world length).
+    `lighting` is (ambient, diffuse, specular, specular power, gradient floor per world length, cosine below which the
+    highlight is nothing).
     """
     wx, wy, wz = gx / spacing[0], gy / spacing[1], gz / spacing[2]
     length = np.sqrt(wx * wx + wy * wy + wz * wz)
@@ -154,7 +155,8 @@ def light_factors(gx, gy, gz, dx, dy, dz, light, spacing, lighting):
         cosine = abs(toward_eye)
         half = cosine
     trust = length / (length + lighting[4])
-    return 1.0 - trust * (1.0 - cosine), trust * min(half, 1.0) ** lighting[3]
+    shine = trust * min(half, 1.0) ** lighting[3] if half > lighting[5] else 0.0
+    return 1.0 - trust * (1.0 - cosine), shine
 
 
 @kernel()
@@ -173,14 +175,11 @@ def _picture_pixel(
         steps = max(steps, 1)
         top = np.float32(len(density) - 1)
         k = 0
-        hx, hy, hz = nx - 1.0, ny - 1.0, nz - 1.0
         while k < steps:
             s = (k + 0.5) * step
             if k == steps - 1:
                 s = 0.5 * (k * step + length)
-            x = min(max(ex + s * dx, 0.0), hx)
-            y = min(max(ey + s * dy, 0.0), hy)
-            z = min(max(ez + s * dz, 0.0), hz)
+            x, y, z = ex + s * dx, ey + s * dy, ez + s * dz
             distance = leap[int(z) >> 3, int(y) >> 3, int(x) >> 3]
             end = leap_end(distance, x, y, z, ex, ey, ez, dx, dy, dz)
             stop = min(max(int(np.ceil(min(end, length + step) / step - 0.5)), k + 1), steps)
@@ -191,9 +190,7 @@ def _picture_pixel(
                 s = (k + 0.5) * step
                 if k == steps - 1:
                     s = 0.5 * (k * step + length)
-                x = min(max(ex + s * dx, 0.0), hx)
-                y = min(max(ey + s * dy, 0.0), hy)
-                z = min(max(ez + s * dz, 0.0), hz)
+                x, y, z = ex + s * dx, ey + s * dy, ez + s * dz
                 i = table_index(trilinear(flat, x, y, z, nx, ny, nz), top)
                 alpha = np.float64(table[i, 3])
                 if alpha > 0.0:
@@ -254,16 +251,13 @@ def _ray(u, v, flat, shape, leap, table, density, matrix, metric, step, stop_opa
     ex, ey, ez = matrix[3, 0] + enter * dx, matrix[3, 1] + enter * dy, matrix[3, 2] + enter * dz
     steps = max(int(np.ceil(length / step - 1e-6)), 1)
     top = np.float32(len(density) - 1)
-    hx, hy, hz = nx - 1.0, ny - 1.0, nz - 1.0
     through = 1.0
     k = 0
     while k < steps:
         s = (k + 0.5) * step
         if k == steps - 1:
             s = 0.5 * (k * step + length)
-        x = min(max(ex + s * dx, 0.0), hx)
-        y = min(max(ey + s * dy, 0.0), hy)
-        z = min(max(ez + s * dz, 0.0), hz)
+        x, y, z = ex + s * dx, ey + s * dy, ez + s * dz
         distance = leap[int(z) >> 3, int(y) >> 3, int(x) >> 3]
         if distance > 0:
             end = leap_end(distance, x, y, z, ex, ey, ez, dx, dy, dz)
@@ -326,7 +320,6 @@ def label_weights(height, width, flat, labels, shape, leap, table, density, matr
     """Accumulated weight of every label (last axis) on every pixel's ray; the same samples as the picture's."""
     nz, ny, nx = shape
     top = np.float32(len(density) - 1)
-    hx, hy, hz = nx - 1.0, ny - 1.0, nz - 1.0
     for index in prange(height * width):
         v, u = index // width, index % width
         dx, dy, dz, enter, leave = pixel_ray(matrix, metric, u, v, nx, ny, nz)
@@ -340,9 +333,7 @@ def label_weights(height, width, flat, labels, shape, leap, table, density, matr
                 s = (k + 0.5) * step
                 if k == steps - 1:
                     s = 0.5 * (k * step + length)
-                x = min(max(ex + s * dx, 0.0), hx)
-                y = min(max(ey + s * dy, 0.0), hy)
-                z = min(max(ez + s * dz, 0.0), hz)
+                x, y, z = ex + s * dx, ey + s * dy, ez + s * dz
                 distance = leap[int(z) >> 3, int(y) >> 3, int(x) >> 3]
                 if distance > 0:
                     end = leap_end(distance, x, y, z, ex, ey, ez, dx, dy, dz)

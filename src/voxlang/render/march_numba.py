@@ -14,6 +14,8 @@ from voxlang.render.kernels import LOCK, picture
 from voxlang.render.settings import RenderSettings
 
 TILE = 16
+NO_HIGHLIGHT = 1e-5
+"""Highlights fainter than this are left out, which saves the power function on most samples."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +79,9 @@ def march_picture(
     frame = make_frame(grid, camera, settings)
     out = np.empty((camera.height, camera.width, 6), np.float32)
     floor = settings.gradient_floor / float(frame.spacing.min())
+    power = settings.specular_power
     lighting = np.array(
-        [settings.ambient, settings.diffuse, settings.specular, settings.specular_power, floor], np.float64
+        [settings.ambient, settings.diffuse, settings.specular, power, floor, NO_HIGHLIGHT ** (1.0 / power)]
     )
     limits = np.array([settings.stop_opacity, settings.first_opacity], np.float64)
     with LOCK, numba.parallel_chunksize(4):

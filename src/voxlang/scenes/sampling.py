@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from voxlang.core.errors import ConfigError
+from voxlang.core.levels import Level
 from voxlang.geometry.camera import Camera
 from voxlang.geometry.orbits import camera_directions, orbit_camera
 from voxlang.render.presets import transfer_from_appearance
@@ -46,6 +47,8 @@ class SceneRanges:
     """Probability of gradient shading."""
     noise: float = 0.03
     """Largest standard deviation of the pixel noise."""
+    min_visible: float = 0.02
+    """Share of the picture that must show a part; emptier pictures are drawn again, at most five times."""
 
 
 class SceneSource:
@@ -58,6 +61,13 @@ class SceneSource:
     def draw(self, rng: np.random.Generator, ranges: SceneRanges | None = None) -> LabelledView:
         """A labelled picture with a random look, camera, light, background and noise."""
         ranges = ranges or SceneRanges()
+        for _ in range(6):
+            scene = self._draw_once(rng, ranges)
+            if (scene.part_index[Level.WHOLE] >= 0).mean() >= ranges.min_visible:
+                break
+        return scene
+
+    def _draw_once(self, rng: np.random.Generator, ranges: SceneRanges) -> LabelledView:
         appearance = self.phantom.appearances[int(rng.integers(len(self.phantom.appearances)))]
         transfer = transfer_from_appearance(jittered(appearance, rng, ranges), self.phantom.volume.grid)
         camera = random_camera(self.phantom, transfer, rng, ranges)
