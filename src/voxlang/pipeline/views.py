@@ -46,6 +46,7 @@ def plan_views(run: Run) -> ViewPlan:
         placement=views.placement,
         up_world=up,
         fov_y_deg=views.fov_y_deg,
+        fit="box",
     )
     shots = tuple((c, transfers[i % len(transfers)]) for i, c in enumerate(cameras))
     inputs = {
