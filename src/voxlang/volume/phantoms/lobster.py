@@ -8,8 +8,8 @@ from voxlang.volume.phantoms.language import Number, Shape, Vector, rotation, sm
 from voxlang.volume.phantoms.primitives import ball, capsule, ellipsoid, loft, tube
 from voxlang.volume.phantoms.scene import Material, Scene
 
-BOX_MM = (240.0, 400.0, 152.0)
-SIZE_XYZ = (90, 150, 57)
+BOX_MM = (256.0, 420.0, 164.0)
+SIZE_XYZ = (96, 156, 62)
 PROMPTS = ("lobster", "claws", "tail", "legs", "antennae", "carapace", "tail fan", "meat")
 AIR = Material("air", 6.0, (0.0, 0.0, 0.0))
 SHELLS = {

@@ -224,7 +224,7 @@ def _bones(
         box(17, 6.5, 66, rounding=5).turned(rotation(x_deg=-6)).moved(0, front, 104), sternum, bone, inside=within
     )
     collar = scene.small("collarbones", bones, ("clavicles", "clavicle"), ("bony", "thin"))
-    path = [(12, front + 8, 174), (52, front + 10, 184), (96, -30, 184), (136, -4, 172)]
+    path = [(12, front + 8, 168), (50, front + 20, 176), (92, -26, 172), (124, 0, 164)]
     scene.paint(tube(path, 6.5, n=12).both_sides(), collar, bone, inside=within)
     blades = scene.small("shoulder blades", bones, ("scapulae", "scapula"), ("flat", "bony"))
     blade = ellipsoid(38, 6, 56, power=1.7).turned(rotation(x_deg=-6, z_deg=-24)).moved(98, 76, 122)
