@@ -1,0 +1,99 @@
+"""What one step sees: crops, captions and how they relate; a function of seed and step alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from voxlang.cliptrain.captions import TEMPLATES, Caption, ConceptTable, generic_captions
+from voxlang.cliptrain.config import ClipTrainConfig
+from voxlang.cliptrain.crops_data import CropPool
+from voxlang.cliptrain.losses import Relations
+from voxlang.cliptrain.nouns import absent_nouns
+from voxlang.cliptrain.teacher import TeacherSpace
+
+NEAR = 0.4
+"""A noun of an absent thing is not called wrong for a concept whose name the teacher finds this near."""
+
+
+@dataclass(frozen=True, eq=False)
+class ClipBatch:
+    """Inputs of one step of both towers."""
+
+    images: torch.Tensor
+    """Bytes [b s s 3]."""
+    sided: torch.Tensor
+    """Bool [b]: must not be mirrored."""
+    texts: list[str]
+    """Captions, m of them."""
+    relations: Relations
+    """How the captions relate to the crops."""
+
+
+class BatchMaker:
+    """Draws batches from crops and captions."""
+
+    def __init__(self, config: ClipTrainConfig, pool: CropPool, table: ConceptTable, space: TeacherSpace) -> None:
+        self.config, self.pool, self.table, self.space = config, pool, table, space
+        place = {p: i for i, p in enumerate(space.phrases)}
+        self.absent = [n for n in absent_nouns() if n in place]
+        nouns = space.vectors[[place[n] for n in self.absent]]
+        self.far = np.ones((len(table), len(self.absent)), np.float32)
+        for row, concept in enumerate(table.concepts):
+            known = [place[n] for n in concept.caption_nouns if n in place]
+            if known:
+                self.far[row] = (space.vectors[known] @ nouns.T).max(axis=0) < NEAR
+
+    def phrases(self, rng: np.random.Generator, count: int) -> tuple[list[str], np.ndarray]:
+        """Texts for distillation and their targets: two thirds core phrases, a third of them inside a template."""
+        space = self.space
+        n_core = len(space.phrases) if space.n_core == len(space.phrases) else (2 * count) // 3
+        rows = rng.integers(0, space.n_core, min(n_core, count))
+        if len(rows) < count:
+            rows = np.concatenate([rows, rng.integers(space.n_core, len(space.phrases), count - len(rows))])
+        texts = [space.phrases[int(i)] for i in rows]
+        texts = [str(rng.choice(TEMPLATES)).format(t) if rng.random() < 0.33 else t for t in texts]
+        return texts, space.vectors[rows]
+
+    def batch(self, rng: np.random.Generator) -> ClipBatch:
+        """Crops with universal, own, generic and absent captions."""
+        rows = self.pool.draw(rng, self.config.batch_size)
+        captions = self.table.universal_captions(rng)
+        named = rows[self.pool.concepts[rows, 0] >= 0]
+        for row in named[: len(rows) // 3]:
+            captions.append(self.table.crop_caption(rng, int(self.pool.concepts[row, 0]), self.pool.attributes[row]))
+        right, wrong = self._relations(rows, captions)
+        generic = generic_captions(rng)
+        none = np.zeros((len(rows), len(generic)), np.float32)
+        absent = rng.choice(len(self.absent), min(self.config.absent_nouns, len(self.absent)), replace=False)
+        far = np.ones((len(rows), len(absent)), np.float32)
+        for k in range(3):
+            concept = self.pool.concepts[rows, k]
+            far *= np.where(concept[:, None] >= 0, self.far[concept][:, absent], 1.0)
+        texts = [c.text for c in (*captions, *generic)]
+        texts += [str(rng.choice(TEMPLATES)).format(self.absent[i]) for i in absent]
+        relations = Relations(
+            torch.from_numpy(np.concatenate([right, none > 0, far > 2], axis=1)),
+            torch.from_numpy(np.concatenate([wrong, none, far], axis=1).astype(np.float32)),
+            torch.arange(len(texts)).sub(len(captions)).ge(0) & torch.arange(len(texts)).lt(len(texts) - len(absent)),
+        )
+        images = torch.from_numpy(self.pool.images[rows])
+        return ClipBatch(images, torch.from_numpy(self.pool.sided[rows]), texts, relations)
+
+    def _relations(self, rows: np.ndarray, captions: list[Caption]) -> tuple[np.ndarray, np.ndarray]:
+        """(right, wrong weight) [b m] of captions with nouns of the table."""
+        columns = [self.table.column(c.noun, c.family) for c in captions]
+        right_of, wrong_of = (np.stack([c[k] for c in columns], axis=1) for k in (0, 1))
+        right = np.zeros((len(rows), len(captions)), bool)
+        wrong = np.ones((len(rows), len(captions)), np.float32)
+        for k in range(3):
+            concept = self.pool.concepts[rows, k]
+            known = concept >= 0
+            right[known] |= right_of[concept[known]]
+            wrong[known] = np.minimum(wrong[known], wrong_of[concept[known]])
+        for m, caption in enumerate(captions):
+            if caption.attribute is not None:
+                right[:, m] &= self.pool.attributes[rows, self.table.attributes.index(caption.attribute)]
+        return right, np.where(right, np.float32(0.0), wrong)

@@ -1,0 +1,224 @@
+"""Crops of labelled views: cut once per phantom, kept on disk, drawn in balanced batches."""
+
+from __future__ import annotations
+
+import json
+import sys
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Int, Int16, UInt8
+
+from voxlang.cliptrain.captions import ConceptTable
+from voxlang.cliptrain.config import ClipTrainConfig, CropsConfig
+from voxlang.cliptrain.masks_noise import imperfect, junk_mask, one_piece, overlap
+from voxlang.core.artifacts import atomic_path
+from voxlang.core.digest import digest_json
+from voxlang.core.errors import ConfigError
+from voxlang.core.levels import LEVELS
+from voxlang.embed.crops import CROP_POLICIES, mask_crops
+from voxlang.embed.settings import CropPolicy
+from voxlang.scenes.buffer import StoredScenes, read_scenes, scene_files
+from voxlang.volume.types import PartTree
+
+SAME_REGION = 0.8
+"""Parts of other levels that share this IoU with a crop's true mask in its view are right for the crop as well."""
+
+
+@dataclass(frozen=True, eq=False)
+class Crops:
+    """The crops of one phantom."""
+
+    images: UInt8[np.ndarray, "n s s 3"]
+    """Square pictures."""
+    parts: Int16[np.ndarray, "n 3"]
+    """Part ids that are right for a crop, -1 where there are fewer; all -1 for junk."""
+    view: Int16[np.ndarray, "n"]
+    """View that a crop was cut from."""
+    level: Int16[np.ndarray, "n"]
+    """Level of its mask, -1 for junk."""
+    tree: PartTree
+    """What the ids mean."""
+    family: str
+    """Phantom family."""
+    seed: int
+    """Phantom seed."""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def cut_crops(scenes: StoredScenes, config: CropsConfig, *, perfect: bool = False) -> Crops:
+    """Crops of the parts seen in each view.
+
+    Args:
+        scenes: views of one phantom.
+        config: how to cut.
+        perfect: true masks, the masked policy and no junk: for evaluation.
+    """
+    rng = np.random.default_rng([config.seed, scenes.seed, zlib.crc32(scenes.family.encode())])
+    images, parts, views, levels = [], [], [], []
+    for view in range(len(scenes.rgb)):
+        index = scenes.part_index[view]
+        shown = index[2] >= 0
+        regions = {
+            (level, int(i)): index[level] == i for level in LEVELS for i in np.unique(index[level]) if i >= 0
+        }  # fmt: skip
+        regions = {key: mask for key, mask in regions.items() if mask.sum() >= config.min_area_px}
+        keys = list(regions)
+        if not perfect and len(keys) > config.per_view:
+            keys = [keys[i] for i in sorted(rng.choice(len(keys), config.per_view, replace=False))]
+        masks, policies = [], []
+        for level, part in keys:
+            mask = regions[level, part]
+            same = [i for (_, i), other in regions.items() if i != part and overlap(mask, other) >= SAME_REGION]
+            if not perfect:
+                if rng.random() < config.one_piece:
+                    mask = one_piece(mask, rng, min_area_px=config.min_area_px)
+                if rng.random() < config.imperfect:
+                    mask = imperfect(mask, shown & (index[level] != part), rng, min_area_px=config.min_area_px)
+            masks.append(mask)
+            parts.append([part, *same, -1, -1][:3])
+            levels.append(int(level))
+            policies.append(_policy(rng, 0.0 if perfect else config.other_policies))
+        for _ in range(0 if perfect else int(rng.poisson(config.junk_per_view))):
+            mask = junk_mask(shown, rng)
+            known = max((overlap(mask, other) for other in regions.values()), default=0.0)
+            if mask.sum() >= config.min_area_px and known < 0.3:
+                masks.append(mask)
+                parts.append([-1, -1, -1])
+                levels.append(-1)
+                policies.append("masked")
+        views += [view] * len(masks)
+        images.append(_cut(scenes.rgb[view], masks, policies, config.size_px))
+    return Crops(
+        np.concatenate([np.zeros((0, config.size_px, config.size_px, 3), np.uint8), *images]),
+        np.asarray(parts, np.int16).reshape(-1, 3),
+        np.asarray(views, np.int16),
+        np.asarray(levels, np.int16),
+        scenes.tree,
+        scenes.family,
+        scenes.seed,
+    )
+
+
+def _policy(rng: np.random.Generator, others: float) -> CropPolicy:
+    return CROP_POLICIES[int(rng.choice(3, p=(1.0 - others, others / 2, others / 2)))]
+
+
+def _cut(rgb: np.ndarray, masks: list[np.ndarray], policies: list[CropPolicy], size: int) -> np.ndarray:
+    out = np.zeros((len(masks), size, size, 3), np.uint8)
+    for policy in set(policies):
+        rows = [i for i, p in enumerate(policies) if p == policy]
+        crops = mask_crops(rgb, np.stack([masks[i] for i in rows]), policy=policy, size=size)
+        out[rows] = np.round(crops * 255.0).astype(np.uint8)
+    return out
+
+
+def stored_crops(scene_path: Path, folder: Path | str, config: CropsConfig) -> Crops:
+    """Crops of one scenes file, cut now or read from the folder."""
+    stat = scene_path.stat()
+    key = digest_json([config.model_dump(mode="json"), scene_path.name, stat.st_size])[:12]
+    path = Path(folder) / f"{scene_path.stem}_{key}.npz"
+    if not path.is_file():
+        crops = cut_crops(read_scenes(scene_path), config)
+        header = {"family": crops.family, "seed": crops.seed, "tree": crops.tree.as_list()}
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            np.savez(
+                file,
+                header=np.frombuffer(json.dumps(header).encode(), np.uint8),
+                images=crops.images,
+                parts=crops.parts,
+                view=crops.view,
+                level=crops.level,
+            )
+    with np.load(path, allow_pickle=False) as data:
+        header = json.loads(bytes(data["header"]))
+        return Crops(
+            data["images"],
+            data["parts"],
+            data["view"],
+            data["level"],
+            PartTree.from_list(header["tree"]),
+            header["family"],
+            int(header["seed"]),
+        )
+
+
+def load_crops(config: ClipTrainConfig) -> list[Crops]:
+    """Crops of all phantoms in the render folders.
+
+    Raises:
+        ConfigError: no views there.
+    """
+    from tqdm import tqdm
+
+    files = [f for folder in config.render_dirs for f in scene_files(folder)]
+    if not files:
+        raise ConfigError(
+            "files scenes_*.npz",
+            got="none",
+            where=f"render_dirs={list(config.render_dirs)}",
+            do="write views with `python training/render_views.py --out FOLDER --config.split train`",
+        )
+    bar = tqdm(files, desc="crops", unit="phantom", disable=not sys.stderr.isatty())
+    return [stored_crops(f, config.crops_dir, config.crops) for f in bar]
+
+
+class CropPool:
+    """All crops in memory with their concepts and attributes."""
+
+    def __init__(
+        self, crops: list[Crops], table: ConceptTable, *, bonsai_share: float, image_size: int | None = None
+    ) -> None:
+        self.images = np.concatenate([resized(c.images, image_size or c.images.shape[1]) for c in crops])
+        self.concepts: Int[np.ndarray, "n 3"] = np.full((len(self.images), 3), -1, np.int64)
+        self.attributes: Bool[np.ndarray, "n a"] = np.zeros((len(self.images), len(table.attributes)), bool)
+        self.sided = np.zeros(len(self.images), bool)
+        """Crops whose name says left or right: mirroring them would lie."""
+        families, start = [], 0
+        place = {a: i for i, a in enumerate(table.attributes)}
+        for phantom in crops:
+            families += [phantom.family] * len(phantom)
+            for row, ids in enumerate(phantom.parts, start=start):
+                for k, part in enumerate(phantom.tree[int(i)] for i in ids if i >= 0):
+                    self.concepts[row, k] = table.index(phantom.family, part)
+                    self.sided[row] |= "left" in part.name or "right" in part.name
+                    if k == 0:
+                        self.attributes[row, [place[a] for a in part.attributes]] = True
+            start += len(phantom)
+        self.weights = _weights(np.array(families), self.concepts[:, 0], bonsai_share)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def draw(self, rng: np.random.Generator, count: int) -> Int[np.ndarray, "b"]:
+        """Rows of a batch: families by share, rare concepts more often than their number."""
+        return rng.choice(len(self), count, p=self.weights)
+
+
+def resized(images: UInt8[np.ndarray, "n s s 3"], size: int) -> UInt8[np.ndarray, "n t t 3"]:
+    """Pictures at another size, bilinear with antialiasing; unchanged when the size is already right."""
+    if images.shape[1] == size:
+        return images
+    import torch
+
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+    small = torch.nn.functional.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
+    return small.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def _weights(families: np.ndarray, concept: np.ndarray, bonsai_share: float) -> np.ndarray:
+    """Probability of each crop: the family's share, spread over its concepts by the root of their number."""
+    weights = np.zeros(len(families))
+    names = sorted(set(families.tolist()))
+    others = [n for n in names if n != "bonsai"]
+    for name in names:
+        share = bonsai_share if name == "bonsai" else (1.0 - bonsai_share) / max(1, len(others))
+        rows = np.flatnonzero(families == name)
+        counts = np.bincount(concept[rows] + 1)
+        mass = 1.0 / np.sqrt(counts[concept[rows] + 1])
+        weights[rows] = share * mass / mass.sum()
+    return weights / weights.sum()

@@ -1,0 +1,89 @@
+"""The student: an open_clip model built from the recipe, its preprocessing, and pictures made different each time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from voxlang.cliptrain.config import ModelConfig
+from voxlang.embed.clip_directory import text_settings
+from voxlang.embed.open_clip_encoder import new_clip_model
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+PREPROCESS: dict[str, Any] = {
+    "mean": [0.5, 0.5, 0.5],
+    "std": [0.25, 0.25, 0.25],
+    "interpolation": "bilinear",
+    "resize_mode": "squash",
+}
+"""Grey, the background of masked crops, becomes 0."""
+
+
+def model_cfg(config: ModelConfig, tokenizer: Tokenizer) -> dict[str, Any]:
+    """open_clip's configuration: a small convolutional tower and a small transformer."""
+    return {
+        "embed_dim": config.embed_dim,
+        "vision_cfg": {
+            "image_size": config.image_size,
+            "layers": list(config.vision_layers),
+            "width": config.vision_width,
+            "head_width": 64,
+        },
+        "text_cfg": text_settings(
+            tokenizer,
+            context_length=config.context_length,
+            width=config.text_width,
+            heads=config.text_heads,
+            layers=config.text_layers,
+        ),
+    }
+
+
+def build_model(config: ModelConfig, tokenizer: Tokenizer, *, seed: int) -> nn.Module:
+    """A model with random weights that depend on the seed alone."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = new_clip_model(model_cfg(config, tokenizer))
+    with torch.no_grad():
+        model.logit_scale.fill_(2.7)
+    return model
+
+
+def image_pixels(images: torch.Tensor) -> torch.Tensor:
+    """Bytes [n h w 3] as the image tower wants them: normalised float [n 3 h w]."""
+    mean, std = (torch.tensor(PREPROCESS[k]).view(1, 3, 1, 1).to(images.device) for k in ("mean", "std"))
+    return (images.permute(0, 3, 1, 2).float() / 255.0 - mean) / std
+
+
+def augmented(
+    pixels: torch.Tensor, sided: torch.Tensor, generator: torch.Generator, *, strength: float = 1.0
+) -> torch.Tensor:
+    """Turn, shift, zoom, mirror, colour, blur and roughen normalised pictures [n 3 h w].
+
+    Args:
+        pixels: pictures whose background is 0.
+        sided: [n], pictures that must not be mirrored because their name has a side.
+        generator: on the CPU; the same state gives the same pictures.
+        strength: factor on everything but mirroring.
+    """
+    n = len(pixels)
+    draw = lambda *shape: torch.rand(*shape, generator=generator).to(pixels.device) * 2.0 - 1.0
+    angle, zoom = 0.35 * strength * draw(n) ** 3, 1.0 + 0.12 * strength * draw(n)
+    mirror = torch.where((draw(n) > 0) & ~sided, -1.0, 1.0)
+    cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
+    shift = 0.08 * strength * draw(n, 2)
+    rows = [torch.stack([cos * mirror, -sin, shift[:, 0]], 1), torch.stack([sin * mirror, cos, shift[:, 1]], 1)]
+    grid = torch.nn.functional.affine_grid(torch.stack(rows, 1), list(pixels.shape), align_corners=False)
+    moved = torch.nn.functional.grid_sample(pixels, grid, mode="bilinear", align_corners=False)
+    inside = moved.abs().sum(1, keepdim=True) > 1e-3
+    gain = 1.0 + 0.15 * strength * draw(n, 1, 1, 1) + 0.06 * strength * draw(n, 3, 1, 1)
+    offset = 0.25 * strength * draw(n, 1, 1, 1) + 0.12 * strength * draw(n, 3, 1, 1)
+    out = torch.where(inside, moved * gain + offset, moved)
+    soft = torch.nn.functional.avg_pool2d(out, 3, stride=1, padding=1, count_include_pad=False)
+    out = torch.where(draw(n, 1, 1, 1) > 1.0 - 0.6 * strength, soft, out)
+    rough = 0.08 * strength * torch.randn(out.shape, generator=generator).to(out.device) * (draw(n, 1, 1, 1) > 0.0)
+    return out + rough * inside

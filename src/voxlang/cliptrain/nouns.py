@@ -1,0 +1,112 @@
+"""Words beyond the captions: the texts that match nothing, the synonyms kept out of training, and nouns by field."""
+
+from __future__ import annotations
+
+GENERIC = ("object", "things", "stuff", "texture", "something", "background", "shape", "material")
+"""Texts that are right for nothing and wrong for nothing: they stand between right and wrong names. The canonical
+negatives of a query are among them."""
+
+HELD_OUT: dict[str, tuple[str, ...]] = {
+    "bonsai": (
+        "miniature tree", "planter", "dirt", "stem", "boughs", "canopy", "lip of the pot", "surface roots", "sprigs",
+        "tuft of leaves", "bloom", "pot legs",
+    ),
+    "head": (
+        "skeleton of the head", "braincase", "jawbone", "encephalon", "eyeballs", "dentition", "epidermis",
+        "neck bones", "respiratory tract", "snout", "hindbrain", "pharynx", "cheek bones", "adipose tissue",
+        "muscular tissue", "paranasal sinuses",
+    ),
+    "torso": (
+        "upper body", "breathing organs", "bronchi", "cardiac organ", "hepatic organ", "splenic organ",
+        "renal organs", "urinary bladder", "bowel", "small bowel", "large bowel", "vasculature", "main artery",
+        "skeleton", "vertebral column", "rib cage", "breastbone", "clavicles", "scapulae", "hip bone", "femurs",
+        "gastric organ", "gall bladder",
+    ),
+    "tooth": (
+        "human tooth", "tooth cap", "dentine", "tooth roots", "dental pulp", "pulp cavity", "nerve canals",
+        "dental filling",
+    ),
+    "engine": (
+        "motor", "engine casing", "bores", "sump", "rocker cover", "screws", "crank", "plungers", "balance wheel",
+        "belt wheel", "poppet valves", "cam shaft", "ignition plugs", "tubes", "inlet pipes", "exhaust tubes", "conrod",
+    ),
+    "lobster": (
+        "crayfish", "back shell", "pleon", "pincers", "walking legs", "feelers", "soft body", "beak", "eye stalks",
+        "uropods",
+    ),
+}  # fmt: skip
+"""Synonyms of parts that never become captions: about one per part. Every second one in alphabetical order is kept
+out of the teacher's phrases too."""
+
+
+def held_out() -> frozenset[str]:
+    """All synonyms kept out of captions."""
+    return frozenset(s for words in HELD_OUT.values() for s in words)
+
+
+def held_out_from_teacher() -> frozenset[str]:
+    """Those of them that the text tower never meets as a phrase of the teacher's either."""
+    return frozenset(sorted(held_out())[1::2])
+
+
+_FIELDS: dict[str, str] = {
+    "plants": """leaf leaves foliage leafage greenery tree shrub bush bark wood timber log stump trunk bole stem stalk
+        twig bough branch limb sprig shoot sprout bud blossom flower bloom petal sepal stamen pistil pollen seed nut
+        fruit berry apple pear peach plum orange lemon melon tomato pepper onion garlic carrot potato root rootlet tuber
+        bulb corm rhizome moss lichen fern grass reed bamboo palm pine needle cone acorn oak maple juniper ficus elm
+        cactus succulent thorn vine ivy tendril frond crown canopy hedge bouquet wreath garden pot planter flowerpot
+        vase urn bowl saucer tray soil earth dirt mud clay sand gravel compost peat mulch humus pebble stone rock""",
+    "body": """head face forehead cheek chin neck throat shoulder arm elbow wrist hand finger thumb nail chest breast
+        belly abdomen back waist hip buttock groin thigh knee shin calf ankle foot toe heel skin scalp hair beard
+        eyebrow eyelash eyelid eye eyeball pupil iris cornea lens retina nose nostril mouth lip tongue tooth teeth gum
+        palate tonsil jaw ear earlobe eardrum cochlea skull cranium braincase mandible maxilla jawbone cheekbone
+        vertebra vertebrae spine backbone sacrum tailbone rib ribs sternum clavicle scapula humerus radius ulna carpal
+        phalanges pelvis femur patella kneecap tibia fibula tarsal skeleton bone bones marrow cartilage joint ligament
+        tendon muscle flesh fat tissue nerve brain cerebrum cerebellum brainstem cortex hippocampus thalamus ventricle
+        heart atrium aorta artery vein vena capillary vessel blood lymph lung lungs bronchus trachea windpipe diaphragm
+        larynx pharynx esophagus stomach liver gallbladder bile pancreas spleen kidney ureter bladder urethra
+        intestine bowel gut colon rectum appendix uterus ovary prostate testis thyroid adrenal pituitary gland tumor
+        cyst lesion fracture implant stent pacemaker organ torso thorax sinus sinuses airway airways dentition molar
+        premolar incisor canine enamel dentin dentine pulp crown filling root canal cavity""",
+    "animals": """lobster crab crayfish shrimp prawn crustacean krill barnacle insect beetle ant bee wasp fly butterfly
+        moth spider scorpion worm snail slug clam oyster mussel squid octopus jellyfish starfish coral sponge urchin
+        fish carp trout salmon shark ray eel frog toad salamander lizard gecko snake turtle tortoise crocodile bird
+        chicken duck owl parrot eagle mouse rat rabbit cat dog fox wolf bear horse cow pig sheep goat deer elephant
+        whale dolphin seal bat monkey ape claw pincer talon paw hoof horn antler tusk fang beak snout muzzle whisker
+        feeler antenna antennae wing feather fur tail fin gill scale shell carapace exoskeleton abdomen thorax leg legs
+        rostrum tentacle sucker egg nest cocoon larva pupa chitin meat bacon shellfish armour segment""",
+    "machines": """engine motor block casing housing crankcase cylinder bore liner sleeve piston plunger rod conrod
+        crank crankshaft camshaft cam valve spring lifter rocker gasket head bolt nut screw washer rivet stud fastener
+        thread flywheel gear cog sprocket pulley belt chain bearing bushing axle shaft wheel tyre rim hub spoke brake
+        clutch gearbox turbine propeller fan pump compressor radiator hose pipe tube duct manifold exhaust muffler
+        carburetor injector filter tank pan sump dipstick plug spark battery alternator starter wire cable connector
+        switch sensor circuit chip transistor resistor capacitor coil magnet board bracket plate lid cover handle lever
+        knob hinge latch lock key hammer wrench pliers drill saw nail blade knife scissors steel iron aluminium copper
+        brass plastic rubber glass ceramic concrete leather paper""",
+    "others": """bottle cup mug glass plate fork spoon pan kettle jar can box crate basket bag suitcase chair table
+        desk bed sofa lamp clock watch mirror window door house bridge tower road car truck bus train bicycle boat ship
+        airplane rocket satellite telescope microscope camera phone computer keyboard screen printer book pencil brush
+        violin guitar piano drum trumpet flute ball kite toy doll puppet statue sculpture mask helmet hat shoe boot
+        glove shirt dress coat ring necklace coin crown sword shield flag map star moon sun planet cloud rain snow ice
+        fire smoke flame wave river lake sea ocean island mountain volcano desert forest meadow bread cheese cake
+        sugar salt rice noodle soup milk coffee tea wine oil soap candle rope net ladder fence wall roof brick tile
+        carpet curtain pillow blanket umbrella mummy fossil crystal diamond pearl gold silver""",
+}
+
+
+def broad_nouns() -> tuple[str, ...]:
+    """Single nouns of five fields, each once, in a fixed order."""
+    return tuple(dict.fromkeys(word for text in _FIELDS.values() for word in text.split()))
+
+
+def absent_nouns() -> tuple[str, ...]:
+    """Nouns of things that no phantom shows."""
+    return tuple(dict.fromkeys(_FIELDS["others"].split()))
+
+
+ADJECTIVES = (
+    "left", "right", "upper", "lower", "big", "small", "thin", "thick", "round", "long", "hollow", "solid", "hard",
+    "soft", "white", "black", "red", "green", "brown", "yellow", "blue", "grey", "orange", "pink", "bony", "wooden",
+    "metal", "plastic", "human", "animal", "inner", "outer", "front", "rear", "main",
+)  # fmt: skip
+"""Words put before nouns in the teacher's phrases."""

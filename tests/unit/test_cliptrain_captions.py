@@ -1,0 +1,132 @@
+"""Captions and which of them are right, against part trees worked by hand."""
+
+import numpy as np
+import pytest
+
+from voxlang.cliptrain.captions import QUERY_TEMPLATES, TEMPLATES, ConceptTable, base_name, generic_captions, other_side
+from voxlang.cliptrain.nouns import GENERIC, HELD_OUT, absent_nouns, broad_nouns, held_out, held_out_from_teacher
+from voxlang.cliptrain.teacher import HashTeacher, concept_similarity, teacher_phrases, teacher_space
+from voxlang.core.levels import Level
+from voxlang.query.config import CANONICAL_NEGATIVES, QueryConfig
+from voxlang.volume.phantoms import FAMILIES, make_phantom
+from voxlang.volume.types import Part, PartTree
+
+BONSAI = PartTree(
+    (
+        Part(1, "bonsai tree", Level.WHOLE, None, ("bonsai",)),
+        Part(2, "pot", Level.PART, 1, ("flowerpot", "planter"), ("blue",)),
+        Part(3, "pot rim", Level.SMALL, 2, ("rim",)),
+        Part(4, "roots", Level.PART, 1),
+        Part(5, "leaf cluster 1", Level.SMALL, 6),
+        Part(6, "foliage", Level.PART, 1, ("leaves",), ("green",)),
+        Part(7, "leaf cluster 2", Level.SMALL, 6),
+    )
+)
+HEAD = PartTree(
+    (
+        Part(1, "head", Level.WHOLE, None),
+        Part(2, "eyes", Level.PART, 1),
+        Part(3, "left eye", Level.SMALL, 2),
+        Part(4, "right eye", Level.SMALL, 2),
+        Part(5, "roots", Level.PART, 1, ("hair roots",)),
+    )
+)
+
+
+@pytest.fixture
+def table():
+    return ConceptTable([("bonsai", BONSAI), ("head", HEAD)], kin_weight=0.3)
+
+
+def row(table, family, name):
+    return next(i for i, c in enumerate(table.concepts) if (c.family, c.name) == (family, name))
+
+
+def test_numbered_parts_are_one_concept(table):
+    assert len(table) == 6 + 5
+    assert table.index("bonsai", BONSAI[5]) == table.index("bonsai", BONSAI[7]) == row(table, "bonsai", "leaf cluster")
+    assert base_name("tail segment 12") == "tail segment" and base_name("pot") == "pot"
+
+
+def test_relations_follow_the_tree(table):
+    weight = lambda crop, noun, family=None: table.column(noun, family)[1][row(table, *crop)]
+    right = lambda crop, noun, family=None: bool(table.column(noun, family)[0][row(table, *crop)])
+    assert right(("bonsai", "pot"), "flowerpot") and weight(("bonsai", "pot"), "flowerpot") == 0
+    assert weight(("bonsai", "pot"), "leaves") == 1.0, "siblings are wrong"
+    assert weight(("bonsai", "pot rim"), "pot") == 0.0, "a small part shows its parent's stuff too"
+    assert weight(("bonsai", "pot"), "rim") == pytest.approx(0.3), "but a pot is more than its rim"
+    assert weight(("bonsai", "pot"), "bonsai") == pytest.approx(0.3)
+    assert weight(("bonsai", "bonsai tree"), "pot") == pytest.approx(0.3)
+    assert weight(("head", "left eye"), "right eye") == pytest.approx(0.3)
+    assert weight(("head", "left eye"), "eyes") == 0.0
+    assert weight(("head", "eyes"), "pot") == 1.0
+    assert weight(("head", "eyes"), "violin") == 1.0, "a noun of no tree is wrong for all"
+
+
+def test_a_name_of_two_families_is_right_for_both_unless_the_whole_is_said(table):
+    right, wrong = table.column("roots")
+    assert {table.concepts[i].family for i in np.flatnonzero(right)} == {"bonsai", "head"}
+    right, wrong = table.column("roots", "head")
+    assert np.flatnonzero(right).tolist() == [row(table, "head", "roots")]
+    assert wrong[row(table, "bonsai", "roots")] == 0.0
+
+
+def test_alike_concepts_of_other_families_are_not_wrong(table):
+    a, b = row(table, "bonsai", "foliage"), row(table, "head", "roots")
+    c = row(table, "bonsai", "pot")
+    table.relax({(a, b): 0.9, (a, c): 0.9})
+    assert table.column("foliage")[1][b] == 0.0
+    assert table.column("foliage")[1][c] == 1.0, "within a family the tree decides"
+
+
+def test_captions_say_what_they_claim(table):
+    rng = np.random.default_rng(0)
+    for caption in table.universal_captions(rng) * 3:
+        assert caption.noun in caption.text and caption.noun not in held_out()
+        if caption.family:
+            assert f" of the {caption.family}" in caption.text or f" of a {caption.family}" in caption.text
+    attributes = np.array([a == "blue" for a in table.attributes])
+    caption = table.crop_caption(rng, row(table, "bonsai", "pot"), attributes)
+    assert caption.attribute == "blue" and f"blue {caption.noun}" in caption.text
+    assert {c.noun for c in generic_captions(rng)} >= set(CANONICAL_NEGATIVES)
+
+
+def test_training_knows_what_queries_use():
+    assert GENERIC[:4] == CANONICAL_NEGATIVES
+    assert QueryConfig().templates == QUERY_TEMPLATES and set(QUERY_TEMPLATES) <= set(TEMPLATES)
+    assert other_side("left eye") == "right eye" and other_side("eye") is None
+
+
+def test_held_out_words_exist_in_the_phantoms_and_leave_every_part_a_name():
+    trees = [(f, make_phantom(f, seed, size_xyz=(8, 8, 8)).labels.tree) for f in FAMILIES for seed in range(4)]
+    table = ConceptTable(trees)
+    known = {(c.family, n) for c in table.concepts for n in c.nouns}
+    for family, words in HELD_OUT.items():
+        missing = [w for w in words if (family, w) not in known]
+        assert len(missing) <= 1, missing  # fillings and blossoms do not occur in every seed
+    assert all(c.caption_nouns and c.name in c.caption_nouns for c in table.concepts)
+    assert len(set(broad_nouns())) == len(broad_nouns()) and len(absent_nouns()) > 60
+
+
+def test_teacher_phrases_leave_out_the_strictly_held_out(table, tmp_path):
+    phrases, n_core = teacher_phrases(table, ["pot", "dirt", "zebra"])
+    assert not set(phrases) & held_out_from_teacher()
+    assert "planter" in phrases or "planter" in held_out_from_teacher()
+    assert phrases[n_core:] == tuple(w for w in ("zebra",) if w not in phrases[:n_core])
+    assert {"flowerpot of a bonsai tree", "object", "violin"} <= set(phrases[:n_core])
+
+
+def test_teacher_space_is_the_principal_plane(table, tmp_path):
+    space = teacher_space(table, HashTeacher(), dim=8, cache=tmp_path)
+    np.testing.assert_allclose(space.axes @ space.axes.T, np.eye(8), atol=1e-5)
+    raw = HashTeacher().encode(list(space.phrases[:3]))
+    by_hand = (raw - space.mean) @ space.axes.T
+    by_hand /= np.linalg.norm(by_hand, axis=1, keepdims=True)
+    np.testing.assert_allclose(space.vectors[:3], by_hand, atol=1e-5)
+    again = teacher_space(table, HashTeacher(), dim=8, cache=tmp_path)
+    np.testing.assert_array_equal(space.vectors, again.vectors)
+    similarity = concept_similarity(table, space)
+    place = {p: i for i, p in enumerate(space.phrases)}
+    a, b = row(table, "head", "eyes"), row(table, "bonsai", "roots")
+    value = similarity[max(a, b), min(a, b)]
+    assert value == pytest.approx(float(space.vectors[place["eyes"]] @ space.vectors[place["roots"]]), abs=1e-5)

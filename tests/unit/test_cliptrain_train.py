@@ -1,0 +1,118 @@
+"""The whole training on tiny views: it runs, learns, resumes exactly, exports what the adapter loads."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from voxlang.cliptrain.config import ClipTrainConfig, load_config, smoke_config
+from voxlang.cliptrain.evaluate import confusion, confusion_text, crop_set, evaluate, text_vectors
+from voxlang.cliptrain.export import export_model
+from voxlang.cliptrain.smoke import write_smoke_views
+from voxlang.cliptrain.tokenizer import encode_tokens
+from voxlang.cliptrain.train import _encode_short, learning_rate_at, train
+from voxlang.core.errors import ConfigError
+from voxlang.embed.encoder import load_encoder
+from voxlang.embed.settings import EmbedConfig
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clip")
+    config = smoke_config(ClipTrainConfig(), str(folder / "run"))
+    write_smoke_views(folder / "run" / "renders")
+    return config
+
+
+@pytest.fixture(scope="module")
+def trained(recipe):
+    result = train(recipe)
+    export_model(result, recipe)
+    return result, load_encoder(EmbedConfig(model=f"local-dir:{recipe.export_dir}", device="cpu"))
+
+
+def test_the_recipe_in_the_repository_is_valid(pytestconfig):
+    config = load_config(pytestconfig.rootpath / "configs" / "training" / "clip_micro.yaml")
+    assert config.model.image_size == config.crops.size_px and config.teacher == "minilm"
+    with pytest.raises(ConfigError, match="no file"):
+        load_config("nowhere.yaml")
+
+
+def test_unknown_settings_are_refused(tmp_path):
+    (tmp_path / "a.yaml").write_text("stepz: 3\n")
+    with pytest.raises(ConfigError, match="stepz"):
+        load_config(tmp_path / "a.yaml")
+
+
+def test_rates_rise_and_fall_once_per_phase():
+    config = ClipTrainConfig(text_steps=100, steps=200, warmup_steps=10, learning_rate=1.0)
+    rates = [learning_rate_at(config, s) for s in range(300)]
+    assert rates[0] == pytest.approx(1 / 11) and rates[100] == pytest.approx(1 / 11)
+    assert int(np.argmax(rates[:100])) in range(8, 13) and rates[99] < 0.02 and rates[299] < 0.02
+    assert rates[200] == pytest.approx(0.01 + 0.99 * 0.5, abs=1e-6)
+
+
+def test_exported_model_gives_the_vectors_it_was_trained_to(recipe, trained):
+    result, encoder = trained
+    texts = ["pot", "the trunk of a volume", "enamel"]
+    tokens = encode_tokens(result.tokenizer, texts, context_length=recipe.model.context_length)
+    with torch.no_grad():
+        whole = torch.nn.functional.normalize(result.model.encode_text(tokens), dim=-1).numpy()
+        short = torch.nn.functional.normalize(_encode_short(result.model, tokens[:, :12]), dim=-1).numpy()
+    np.testing.assert_allclose(short, whole, atol=1e-5)
+    np.testing.assert_allclose(encoder.encode_texts(texts), whole, atol=5e-3)  # half precision on disk
+    assert encoder.image_size == recipe.model.image_size and encoder.id.dim == recipe.model.embed_dim
+    record = json.loads((load_folder(recipe) / "training.json").read_text())
+    assert record["steps"] == recipe.total_steps and record["weights_digest"] == encoder.id.weights_digest
+
+
+def load_folder(recipe):
+    from pathlib import Path
+
+    return Path(recipe.export_dir)
+
+
+def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(recipe, trained, tmp_path):
+    other = recipe.model_copy(update={"run_dir": str(tmp_path / "run")})
+    assert train(other, stop_step=4).steps == 4
+    result = train(other)
+    assert result.steps == recipe.total_steps
+    for (name, a), b in zip(trained[0].model.state_dict().items(), result.model.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+    with pytest.raises(ConfigError, match="run_dir"):
+        train(other.model_copy(update={"seed": 5}))
+
+
+def test_loss_falls_on_two_phantoms(recipe, tmp_path):
+    seen = []
+    config = recipe.model_copy(update={"run_dir": str(tmp_path / "r"), "text_steps": 0, "steps": 40, "bfloat16": False})
+    train(config, on_metrics=lambda step, means: seen.append(means["contrast"]))
+    assert len(seen) == 40 and np.mean(seen[-8:]) < np.mean(seen[:8]) - 0.1
+
+
+def test_evaluation_figures_against_loops(recipe, trained):
+    _, encoder = trained
+    crops = crop_set(encoder, recipe.dev_dirs, min_area_px=20)
+    numbers = evaluate(encoder, crops)
+    assert all(0.0 <= v <= 1.0 for v in numbers.values())
+    table, shows = crops.table, crops.shows()
+    assert shows.sum() == (crops.concepts >= 0).sum()
+    names = [c.name for c in table.concepts]
+    texts, negatives = text_vectors(encoder, names), text_vectors(encoder, ["object", "things", "stuff", "texture"])
+    hits, found = [], []
+    for i, vector in enumerate(crops.vectors):
+        right = {n for c in crops.concepts[i] if c >= 0 for n in table.concepts[c].nouns}
+        hits.append(names[int((texts @ vector).argmax())] in right)
+        found += [texts[c] @ vector > (negatives @ vector).max() for c in crops.concepts[i] if c >= 0]
+    assert numbers["all_top1"] == pytest.approx(np.mean(hits), abs=1e-4)
+    assert numbers["found"] == pytest.approx(np.mean(found), abs=1e-4)
+    rows, margins = confusion(encoder, crops, "bonsai", ["pot", "trunk"])
+    k = next(i for i, c in enumerate(table.concepts) if (c.family, c.name) == ("bonsai", rows[0]))
+    own = crops.vectors[crops.concepts[:, 0] == k]
+    pot = text_vectors(encoder, ["pot"])
+    by_hand = np.mean([encoder.logit_scale * ((pot @ v)[0] - (negatives @ v).max()) for v in own])
+    assert margins[0, 0] == pytest.approx(by_hand, abs=1e-3)
+    assert confusion_text(rows, ["pot", "trunk"], margins).count("\n") == len(rows)
+    with pytest.raises(ConfigError, match="scenes"):
+        crop_set(encoder, [recipe.run_dir + "/nothing"])

@@ -1,0 +1,50 @@
+"""Train the micro CLIP: `python training/train_clip.py --config configs/training/clip_micro.yaml [--smoke|--evaluate]`.
+
+The views come from `training/render_views.py`. A stopped training goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+
+
+def main(config: Path, smoke: Flag = False, evaluate: Flag = False) -> None:
+    """Train by a recipe and export the averaged weights, then measure them on the development views.
+
+    Args:
+        config: recipe in YAML, see configs/training/.
+        smoke: only a few steps of a tiny model on the CPU, in a temporary folder: a check that everything runs.
+        evaluate: only measure the exported model on the views of `dev_dirs`.
+    """
+    from voxlang.cliptrain.config import load_config, smoke_config
+    from voxlang.cliptrain.evaluate import crop_set
+    from voxlang.cliptrain.evaluate import evaluate as measure
+    from voxlang.embed.encoder import load_encoder
+    from voxlang.embed.settings import EmbedConfig
+
+    recipe = load_config(config)
+    if smoke:
+        recipe = smoke_config(recipe, tempfile.mkdtemp(prefix="voxlang-smoke-"))
+        from voxlang.cliptrain.smoke import write_smoke_views
+
+        write_smoke_views(Path(recipe.render_dirs[0]))
+    if not evaluate:
+        from voxlang.cliptrain.export import export_model
+        from voxlang.cliptrain.train import train
+
+        result = train(recipe)
+        print(f"{result.steps} steps in {result.seconds:.0f} s on {result.n_crops} crops: {result.last}")
+        export_model(result, recipe)
+    encoder = load_encoder(EmbedConfig(model=f"local-dir:{recipe.export_dir}"))
+    print(json.dumps(measure(encoder, crop_set(encoder, recipe.dev_dirs)), indent=1))
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
