@@ -27,8 +27,19 @@ class PhaseConfig(BaseModel):
     """Rate at the start of the phase."""
     final_learning_rate: float = Field(gt=0)
     """Rate at its end; a half cosine lies between."""
+    encoder_rate: float = Field(1.0, ge=0)
+    """Rate of the image encoder as a share of the decoder's; 0 freezes it."""
+    train_decoder: bool = True
+    """Off: only the encoder learns, from the auxiliary head, at less than half the cost of a step."""
+    start_decoder: bool = False
+    """Start the decoder anew on the present features at the first step of this phase; see `segtrain.start`."""
     box_fraction: float = Field(0.0, ge=0, le=1)
     """Share of the batches prompted by boxes; the others are prompted by points."""
+    balanced_weight: float = Field(0.0, ge=0)
+    """Weight of the cross entropy in which object and surroundings count the same. It drives the masks away from
+    "nothing" while the model does not look at the prompt yet; later it would make them too large."""
+    token_weight: float = Field(0.0, ge=0)
+    """Weight of one minus the cosine between what a mask token holds and the pixel embedding at its prompt."""
     background_fraction: float = Field(0.1, ge=0, le=1)
     """Share of the points that lie on empty background and must be answered with a low predicted IoU."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -48,6 +48,7 @@ class Batch:
         return Batch(*(t.to(device, non_blocking=True) for t in fields))
 
 
+@runtime_checkable
 class PictureSource(Protocol):
     """Numbered pictures."""
 
@@ -109,7 +110,7 @@ def make_batch(
     rng = np.random.default_rng((config.seed, 7, step, rank, part))
     names = [name for name, share in phase.sources.items() if share > 0]
     shares = np.array([phase.sources[name] for name in names])
-    boxes = rng.random() < phase.box_fraction
+    boxes = phase.train_decoder and rng.random() < phase.box_fraction
     images, prompts = [], []
     for _ in range(config.pictures_per_step):
         name = names[int(rng.choice(len(names), p=shares / shares.sum()))]

@@ -39,6 +39,16 @@ def mask_terms(
     return focal, dice
 
 
+def balanced_entropy(
+    logits: Float[torch.Tensor, "*n q q"], target: Float[torch.Tensor, "*n q q"]
+) -> Float[torch.Tensor, "*n"]:
+    """Half the mean cross entropy over the object plus half that over its surroundings. Differentiable in `logits`."""
+    entropy = F.binary_cross_entropy_with_logits(logits.float(), target, reduction="none")
+    inside = (entropy * target).sum((-1, -2)) / target.sum((-1, -2)).clamp(min=1)
+    outside = (entropy * (1 - target)).sum((-1, -2)) / (1 - target).sum((-1, -2)).clamp(min=1)
+    return 0.5 * (inside + outside)
+
+
 @torch.no_grad()
 def true_iou(logits: Float[torch.Tensor, "*n q q"], target: Float[torch.Tensor, "*n q q"]) -> Float[torch.Tensor, "*n"]:
     """IoU of the masks cut at logit 0 and coverage 0.5; 0 where both are empty."""
@@ -46,30 +56,54 @@ def true_iou(logits: Float[torch.Tensor, "*n q q"], target: Float[torch.Tensor, 
     return (a & b).sum((-1, -2)) / (a | b).sum((-1, -2)).clamp(min=1)
 
 
-def loss_of(answers: Answers, batch: Batch, config: LossConfig) -> LossParts:
+def loss_of(
+    answers: Answers, batch: Batch, config: LossConfig, *, balanced_weight: float = 0.0, token_weight: float = 0.0
+) -> LossParts:
     """Loss of a batch.
+
+    Args:
+        answers: of the network.
+        batch: with the truth.
+        config: weights of the terms.
+        balanced_weight: of `balanced_entropy` of the decoder's masks.
+        token_weight: of one minus the cosine between mask tokens and the pixel embedding at the prompt.
 
     Prompts on background weigh only in the predicted IoU, whose truth is 0 there.
     """
     weights = batch.weights * batch.on_object[..., None]
-    count = weights.sum().clamp(min=1)
-    focal, dice = mask_terms(answers.logits, batch.targets)
-    iou = true_iou(answers.logits, batch.targets)
-    iou_error = (answers.predicted_iou.float() - torch.where(batch.on_object[..., None], iou, 0.0)) ** 2
-    asked = torch.where(batch.on_object[..., None], batch.weights, 1.0)
-    focal_mean, dice_mean = (focal * weights).sum() / count, (dice * weights).sum() / count
-    iou_mean = (iou_error * asked).sum() / asked.sum().clamp(min=1)
-    total = config.focal * focal_mean + config.dice * dice_mean + config.predicted_iou * iou_mean
-    numbers = {"focal": focal_mean.item(), "dice": dice_mean.item(), "iou_error": iou_mean.item()}
-    for token, name in enumerate(("single", "small", "part", "whole")):
-        w = weights[..., token]
-        numbers[f"iou_{name}"] = float((iou[..., token] * w).sum() / w.sum()) if w.sum() > 0 else float("nan")
+    total, numbers = torch.zeros((), device=weights.device), {}
+    if answers.logits is not None and answers.predicted_iou is not None:
+        count = weights.sum().clamp(min=1)
+        focal, dice = mask_terms(answers.logits, batch.targets)
+        iou = true_iou(answers.logits, batch.targets)
+        iou_error = (answers.predicted_iou.float() - torch.where(batch.on_object[..., None], iou, 0.0)) ** 2
+        asked = torch.where(batch.on_object[..., None], batch.weights, 1.0)
+        focal_mean, dice_mean = (focal * weights).sum() / count, (dice * weights).sum() / count
+        iou_mean = (iou_error * asked).sum() / asked.sum().clamp(min=1)
+        total = config.focal * focal_mean + config.dice * dice_mean + config.predicted_iou * iou_mean
+        if balanced_weight > 0:
+            balanced = balanced_entropy(answers.logits, batch.targets)
+            total = total + balanced_weight * (balanced * weights).sum() / count
+        numbers |= {"focal": focal_mean.item(), "dice": dice_mean.item(), "iou_error": iou_mean.item()}
+        for token, name in enumerate(("single", "small", "part", "whole")):
+            numbers[f"iou_{name}"] = _weighted_mean(iou[..., token], weights[..., token])
     if answers.auxiliary_logits is not None:
         w = weights[..., 1:]
-        a_focal, a_dice = mask_terms(answers.auxiliary_logits, batch.targets[:, :, 1:])
-        auxiliary = ((config.focal * a_focal + config.dice * a_dice) * w).sum() / w.sum().clamp(min=1)
+        focal, dice = mask_terms(answers.auxiliary_logits, batch.targets[:, :, 1:])
+        auxiliary = ((config.focal * focal + config.dice * dice) * w).sum() / w.sum().clamp(min=1)
         total = total + config.auxiliary * auxiliary
-        a_iou = true_iou(answers.auxiliary_logits, batch.targets[:, :, 1:])
-        numbers["auxiliary_iou"] = float((a_iou * w).sum() / w.sum().clamp(min=1))
+        iou = true_iou(answers.auxiliary_logits, batch.targets[:, :, 1:])
+        for token, name in enumerate(("small", "part", "whole")):
+            numbers[f"auxiliary_{name}"] = _weighted_mean(iou[..., token], w[..., token])
+    if answers.token_embeddings is not None and answers.prompt_embeddings is not None:
+        similarity = F.cosine_similarity(answers.token_embeddings.float(), answers.prompt_embeddings, dim=-1)
+        token = ((1 - similarity) * weights).sum() / weights.sum().clamp(min=1)
+        total = total + token_weight * token
+        numbers["token"] = token.item()
     numbers["loss"] = total.item()
     return LossParts(total, numbers)
+
+
+def _weighted_mean(values: torch.Tensor, weights: torch.Tensor) -> float:
+    """nan where nothing was asked for."""
+    return float((values * weights).sum() / weights.sum()) if weights.sum() > 0 else float("nan")

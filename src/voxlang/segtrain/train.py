@@ -21,10 +21,15 @@ from voxlang.segtrain.config import SegTrainConfig, learning_rate_at, phase_at
 from voxlang.segtrain.data import make_batch, make_sources
 from voxlang.segtrain.losses import loss_of
 from voxlang.segtrain.model import SegmentationStudent, build_student, trained_parameters
+from voxlang.segtrain.start import start_decoder
 
 MetricCallback = Callable[[int, dict[str, float]], None]
+_BATCHES_TO_START = 6
 CHECKPOINT_NAME = "checkpoint.pt"
 LOG_NAME = "log.jsonl"
+NECK_RATE = 0.1
+"""Rate of the encoder's neck as a share of the trunk's. The neck sums unnormalised features: at the full rate its
+output jumps from step to step, and the few mask channels behind it die in the flat part of their GELU."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,13 +82,17 @@ class _Loop:
         self.sources = make_sources(config)
         self.student = build_student(config.model_yaml, seed=config.seed, initial_weights=config.initial_weights)
         self.student.to(world.device)
-        trained = trained_parameters(self.student)
-        kept = {id(p) for p in trained}
+        groups = trained_parameters(self.student)
+        self.trained = [p for group in groups.values() for p in group]
+        kept = {id(p) for p in self.trained}
         for parameter in self.student.parameters():
             parameter.requires_grad_(id(parameter) in kept)
-        self.trained = trained
         self.optimizer = torch.optim.AdamW(
-            trained, lr=config.phases[0].learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
+            [{"params": parameters, "name": name} for name, parameters in groups.items()],
+            lr=config.phases[0].learning_rate,
+            betas=(0.9, 0.98),
+            weight_decay=config.weight_decay,
+            fused=True,
         )
         self.average = WeightAverage(self.student, config.ema_decay)
         self.step, self.seconds = 0, 0.0
@@ -122,8 +131,14 @@ class _Loop:
 
     def _one_step(self) -> dict[str, float]:
         config, world = self.config, self.world
+        phase, done = phase_at(config, self.step)
+        if phase.start_decoder and done == 0.0:
+            self._start_decoder()
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate_at(config, self.step)
+            share = {"decoder": 1.0, "encoder": phase.encoder_rate, "neck": phase.encoder_rate * NECK_RATE}[
+                group["name"]
+            ]
+            group["lr"] = share * learning_rate_at(config, self.step)
         bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and world.device.type == "cuda")
         gathered: dict[str, list[float]] = {}
         for part in range(config.accumulation):
@@ -132,8 +147,14 @@ class _Loop:
             quiet = contextlib.nullcontext() if is_last or world.size == 1 else self.network.no_sync()
             with quiet:
                 with torch.autocast(world.device.type, torch.bfloat16, enabled=bfloat16):
-                    answers = self.network(batch)
-                loss = loss_of(answers, batch, config.loss)
+                    answers = self.network(batch, learn_encoder=phase.encoder_rate > 0, ask_decoder=phase.train_decoder)
+                loss = loss_of(
+                    answers,
+                    batch,
+                    config.loss,
+                    balanced_weight=phase.balanced_weight,
+                    token_weight=phase.token_weight,
+                )
                 (loss.total / config.accumulation).backward()
             for name, value in loss.numbers.items():
                 gathered.setdefault(name, []).append(value)
@@ -143,6 +164,16 @@ class _Loop:
             self.average.update(self.student)
         self.optimizer.zero_grad(set_to_none=True)
         return {name: _mean(values) for name, values in gathered.items()} | {"gradient_norm": float(norm)}
+
+    def _start_decoder(self) -> None:
+        """The same on every process: the pictures are those of process 0."""
+        config = self.config
+        batches = [
+            make_batch(config, self.sources, self.step, part=part).to(self.world.device)
+            for part in range(_BATCHES_TO_START)
+        ]
+        start_decoder(self.student, batches, seed=config.seed)
+        self.average = WeightAverage(self.student, config.ema_decay)
 
     def _log(self, means: dict[str, float]) -> None:
         phase, _ = phase_at(self.config, self.step - 1)

@@ -1,0 +1,123 @@
+"""Labelled renders of phantoms as training pictures: written once to a folder, read into memory.
+
+Phantom seeds of training, development and test never overlap, and the test seeds are the small ones that demos and
+evaluations use.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from voxlang.core.digest import digest_json
+from voxlang.core.errors import ConfigError
+from voxlang.segtrain.shapes import LabelledPicture
+
+Split = Literal["train", "dev", "test"]
+SEEDS: dict[str, range] = {"train": range(1000, 1_000_000), "dev": range(500, 600), "test": range(100)}
+"""Phantom seeds of each split."""
+_NONE = 255
+
+
+class RenderConfig(BaseModel):
+    """Which views to write."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    split: Split = "train"
+    """Which range of phantom seeds."""
+    phantoms: dict[str, int] = Field(
+        default={"bonsai": 48, "head": 20, "torso": 20, "tooth": 20, "engine": 20, "lobster": 20}
+    )
+    """Phantoms of each family."""
+    views_per_phantom: int = Field(16, gt=0)
+    """Pictures of each phantom, every one with its own look, camera, light and background."""
+
+
+def planned_scenes(config: RenderConfig) -> list[tuple[str, int]]:
+    """(family, seed) of every phantom, families mixed in proportion, so that any beginning of the list is balanced.
+
+    Raises:
+        ConfigError: more phantoms of a family than the split has seeds.
+    """
+    seeds = SEEDS[config.split]
+    for family, count in config.phantoms.items():
+        if count > len(seeds):
+            raise ConfigError(
+                f"at most {len(seeds)} phantoms of a family in the split {config.split}",
+                got=f"{count} of {family}",
+                where="RenderConfig.phantoms",
+                do="ask for fewer",
+            )
+    placed = [((k + 0.5) / n, family, seeds[k]) for family, n in config.phantoms.items() for k in range(n)]
+    return [(family, seed) for _, family, seed in sorted(placed)]
+
+
+def write_renders(folder: Path | str, config: RenderConfig) -> list[Path]:
+    """Write the views, one file per phantom; files that are there already are kept.
+
+    Raises:
+        ConfigError: more phantoms than seeds.
+        ArtifactError: a file cannot be written.
+    """
+    from tqdm import tqdm
+
+    from voxlang.scenes.buffer import BufferConfig, make_scenes, write_scenes
+
+    folder = Path(folder) / config.split
+    buffer = BufferConfig(views_per_phantom=config.views_per_phantom)
+    key = digest_json(buffer.model_dump(include={"views_per_phantom", "size_px", "voxels"}))
+    paths = []
+    for family, seed in tqdm(planned_scenes(config), unit="phantom", disable=not sys.stderr.isatty()):
+        path = folder / f"scenes_{family}_{seed:07d}.npz"
+        if not path.exists():
+            write_scenes(path, make_scenes(buffer, family, seed), key=key)
+        paths.append(path)
+    return paths
+
+
+class RenderSource:
+    """All views of a folder's training split in memory, a byte per pixel and level."""
+
+    def __init__(self, folder: Path | str, split: Split = "train") -> None:
+        from voxlang.scenes.buffer import read_scenes, scene_files
+
+        folder = Path(folder) / split
+        files = scene_files(folder)
+        if not files:
+            raise ConfigError(
+                "files scenes_*.npz",
+                got="none",
+                where=str(folder),
+                do="write views with `python training/render_views.py`",
+            )
+        rgb, regions, self.families = [], [], []
+        for file in files:
+            scenes = read_scenes(file)
+            rgb.append(scenes.rgb)
+            regions.append(np.where(scenes.part_index < 0, _NONE, scenes.part_index).astype(np.uint8))
+            self.families += [scenes.family] * len(scenes.rgb)
+        self._rgb, self._regions = np.concatenate(rgb), np.concatenate(regions)
+        self._shown = np.flatnonzero((self._regions[:, 2] != _NONE).mean((1, 2)) > 0.005)
+        """Views that show at least something."""
+
+    def __len__(self) -> int:
+        return len(self._shown)
+
+    def picture(self, i: int) -> LabelledPicture:
+        """View `i` among those that show something."""
+        j = self._shown[i]
+        regions = self._regions[j].astype(np.int16)
+        return LabelledPicture(self._rgb[j], np.where(regions == _NONE, np.int16(-1), regions))
+
+    def family(self, i: int) -> str:
+        """Phantom family of view `i`."""
+        return self.families[int(self._shown[i])]
+
+    def draw(self, rng: np.random.Generator, step: int) -> LabelledPicture:
+        """Any view; the step does not matter."""
+        return self.picture(int(rng.integers(len(self))))

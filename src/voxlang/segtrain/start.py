@@ -1,0 +1,154 @@
+"""How the decoder starts, so that prompts reach its masks and its mask channels stay alive.
+
+With usual initial weights what a prompt says is lost among the noise of the decoder, and the first thing that the loss
+teaches is to ignore it; and features of the wrong size drive most of the few mask channels into the flat part of their
+GELU, from where they do not come back. Both were seen, and both end in one answer for every prompt.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import nn
+
+from voxlang.segtrain.data import Batch
+
+if TYPE_CHECKING:
+    from sam2.modeling.sam2_base import SAM2Base
+
+    from voxlang.segtrain.model import SegmentationStudent
+
+FEATURE_RMS = 0.35
+"""Size of the encoder's output to which it is scaled; positions are encoded with 0.7."""
+_DIRECTIONS = 24
+_LARGEST_GAIN = 8.0
+
+
+@torch.no_grad()
+def start_decoder(student: SegmentationStudent, batches: Sequence[Batch], *, seed: int) -> None:
+    """Start the decoder anew on the features that the encoder makes now.
+
+    The encoder's last layers are scaled (and the auxiliary head against them, so that it answers as before), prompts
+    get a way to the masks, and mask channels see whitened features. The global random state is left as it was.
+
+    Args:
+        student: the network; its decoder's weights are replaced.
+        batches: pictures like those that come next.
+        seed: of the random directions.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        open_prompts(student.sam)
+        _scale_features(student, batches)
+        _whiten_mask_channels(student.sam, batches)
+
+
+@torch.no_grad()
+def open_prompts(sam: SAM2Base, *, peak: float = 20.0, content: float = 0.3) -> None:
+    """Let what a prompt says reach the mask tokens.
+
+    - The attentions between tokens and image start as a kernel on positions, see `_position_kernel`, and what is added
+      to positions (features, embeddings of the kinds of prompts) starts small, lest it drown the kernel.
+    - Values pass through attention unchanged (identity, or a projection and its transpose), so that the mask tokens
+      receive where the prompt is and what is seen there.
+    - The small networks that turn mask tokens into masks keep the variance of what they are given.
+
+    Args:
+        sam: a model whose decoder is fresh.
+        peak: attention score of a place with itself.
+        content: size of the embeddings of kinds of prompts.
+    """
+    encoder, decoder = sam.sam_prompt_encoder, sam.sam_mask_decoder
+    frequencies = encoder.pe_layer.positional_encoding_gaussian_matrix.T.cpu().numpy()
+    kinds = [*encoder.point_embeddings, encoder.not_a_point_embed, encoder.no_mask_embed]
+    for embedding in [*kinds, decoder.mask_tokens, decoder.iou_token]:
+        embedding.weight.normal_(std=content)
+    to_image = [decoder.transformer.final_attn_token_to_image]
+    from_image = []
+    for layer in decoder.transformer.layers:
+        _pass_values(layer.self_attn, gain=3.0)
+        to_image.append(layer.cross_attn_token_to_image)
+        from_image.append(layer.cross_attn_image_to_token)
+        layer.norm4.weight.fill_(0.5)
+    for attention in to_image:
+        _pass_values(attention, gain=2.0)
+    for attention in to_image + from_image:
+        weight = _position_kernel(frequencies, attention.num_heads, attention.internal_dim, peak)
+        for projection in (attention.q_proj, attention.k_proj):
+            projection.weight.copy_(torch.from_numpy(weight))
+            projection.bias.zero_()
+    for network in decoder.output_hypernetworks_mlps:
+        for i, linear in enumerate(network.layers):
+            nn.init.xavier_uniform_(linear.weight, gain=math.sqrt(2) if i + 1 < len(network.layers) else 0.7)
+            linear.bias.zero_()
+
+
+def _pass_values(attention: nn.Module, gain: float) -> None:
+    """Value projection: gain × orthonormal rows; output projection: their transpose."""
+    rows, columns = attention.v_proj.weight.shape
+    basis = torch.eye(columns) if rows == columns else torch.linalg.qr(torch.randn(columns, columns))[0][:rows]
+    attention.v_proj.weight.copy_(gain * basis)
+    attention.out_proj.weight.copy_(basis.T)
+    attention.v_proj.bias.zero_()
+    attention.out_proj.bias.zero_()
+
+
+def _position_kernel(
+    frequencies: Float[np.ndarray, "n 2"], heads: int, internal: int, peak: float
+) -> Float[np.ndarray, "i c"]:
+    """Projection [internal channels] for query and key that makes one smooth bump around the prompt.
+
+    A SAM 2 position is encoded as sin and cos of random projections f_i of (x, y) in [-1, 1]. Each head takes a few of
+    them with frequencies of like length and evenly spread directions, so that the score is c Σ cos 2π f_i·(p − q).
+    """
+    n, per_head = len(frequencies), internal // heads // 2
+    weight = np.zeros((internal, 2 * n), np.float32)
+    gain = math.sqrt(peak * math.sqrt(internal // heads) / per_head)
+    for head, length in enumerate(np.linspace(0.35, 0.9, heads)):
+        angles = np.pi * (np.arange(per_head) / per_head + head / (heads * per_head))
+        for k, wanted in enumerate(length * np.stack([np.cos(angles), np.sin(angles)], -1)):
+            away = np.minimum(
+                np.linalg.norm(frequencies - wanted, axis=1), np.linalg.norm(frequencies + wanted, axis=1)
+            )
+            i, row = int(np.argmin(away)), head * (internal // heads) + 2 * k
+            weight[row, i] = weight[row + 1, n + i] = gain
+    return weight
+
+
+def _scale_features(student: SegmentationStudent, batches: Sequence[Batch]) -> None:
+    """Bring the encoder's output to FEATURE_RMS; the auxiliary head's answers stay the same."""
+    sizes = [f.square().mean().sqrt() for b in batches for f in student.sam.image_encoder(b.images)["backbone_fpn"]]
+    factor = FEATURE_RMS / float(torch.stack(sizes).mean())
+    for level in student.sam.image_encoder.neck.convs:
+        level.conv.weight.mul_(factor)
+        level.conv.bias.mul_(factor)
+    for lateral in student.auxiliary.lateral:
+        lateral.weight.div_(factor)
+
+
+def _whiten_mask_channels(sam: SAM2Base, batches: Sequence[Batch]) -> None:
+    """Random mixtures of the features' main directions, each of about unit variance and a mean of 0.3."""
+    decoder = sam.sam_mask_decoder
+    features = [sam.image_encoder(batch.images)["backbone_fpn"] for batch in batches]
+    for level, conv in enumerate((decoder.conv_s0, decoder.conv_s1)):
+        x = torch.cat([f[level].permute(0, 2, 3, 1).flatten(0, 2) for f in features])
+        x = x[torch.randperm(len(x), device="cpu").to(x.device)[:20_000]]
+        mean = x.mean(0)
+        _, values, directions = torch.linalg.svd(x - mean, full_matrices=False)
+        spread = (values / math.sqrt(len(x)))[:_DIRECTIONS].clamp(min=1 / _LARGEST_GAIN)
+        channels = conv.weight.shape[0]
+        mixture = torch.linalg.qr(torch.randn(max(len(spread), channels), len(spread)))[0][:channels].to(x.device)
+        weight = mixture @ (directions[:_DIRECTIONS] / spread[:, None])
+        conv.weight.copy_(weight[:, :, None, None])
+        conv.bias.copy_(0.3 - weight @ mean)
+    first, norm, _, second, _ = decoder.output_upscaling
+    for layer, gain in ((first, 0.7), (second, 0.5)):
+        nn.init.xavier_normal_(layer.weight, gain=gain)
+        layer.bias.zero_()
+    norm.weight.fill_(1.0)
+    norm.bias.zero_()

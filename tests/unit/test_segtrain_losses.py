@@ -1,0 +1,84 @@
+import math
+
+import pytest
+import torch
+
+from voxlang.segtrain.config import LossConfig
+from voxlang.segtrain.data import Batch
+from voxlang.segtrain.losses import balanced_entropy, loss_of, mask_terms, true_iou
+from voxlang.segtrain.model import Answers
+
+
+def test_focal_and_dice_by_hand():
+    """Logit ln 3 is p = 0.75: two pixels inside and two outside."""
+    logits = torch.full((1, 2, 2), math.log(3.0))
+    target = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+    focal, dice = mask_terms(logits, target)
+    right, wrong = -math.log(0.75), -math.log(0.25)
+    assert focal.item() == pytest.approx((0.25**2 * right + 0.75**2 * wrong) / 2, rel=1e-5)
+    assert dice.item() == pytest.approx(1 - (2 * 1.5 + 1) / (3 + 2 + 1), rel=1e-5)
+
+
+def test_balanced_entropy_ignores_the_size_of_the_object():
+    logits = torch.full((1, 8, 8), math.log(3.0))
+    small, large = torch.zeros(1, 8, 8), torch.ones(1, 8, 8)
+    small[0, 0, 0] = 1
+    large[0, 0, 0] = 0
+    expected = 0.5 * (-math.log(0.75) - math.log(0.25))
+    assert balanced_entropy(logits, small).item() == pytest.approx(expected, rel=1e-5)
+    assert balanced_entropy(logits, large).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_iou_by_hand():
+    logits = torch.tensor([[[1.0, 1.0], [1.0, -1.0]]])
+    target = torch.tensor([[[1.0, 0.2], [0.6, 1.0]]])
+    assert true_iou(logits, target).item() == pytest.approx(2 / 4)
+    assert true_iou(-torch.ones(1, 2, 2), torch.zeros(1, 2, 2)).item() == 0
+
+
+def example(on_object: list[bool]) -> tuple[Answers, Batch]:
+    generator = torch.Generator().manual_seed(0)
+    k = len(on_object)
+    answers = Answers(
+        torch.randn(1, k, 4, 4, 4, generator=generator).requires_grad_(),
+        torch.full((1, k, 4), 0.25, requires_grad=True),
+        torch.randn(1, k, 3, 4, 4, generator=generator),
+        torch.ones(1, k, 4, 2),
+        torch.ones(1, k, 4, 2),
+    )
+    batch = Batch(
+        torch.zeros(1, 3, 16, 16),
+        torch.zeros(1, k, 1, 2),
+        torch.ones(1, k, 1, dtype=torch.int32),
+        (torch.rand(1, k, 4, 4, 4, generator=generator) > 0.5).float(),
+        torch.ones(1, k, 4),
+        torch.tensor([on_object]),
+    )
+    return answers, batch
+
+
+def test_background_asks_only_for_a_low_predicted_iou():
+    answers, batch = example([True, False])
+    loss_of(answers, batch, LossConfig()).total.backward()
+    assert answers.logits.grad[0, 0].abs().sum() > 0
+    assert answers.logits.grad[0, 1].abs().sum() == 0
+    assert (answers.predicted_iou.grad[0, 1] > 0).all(), "descent lowers it towards 0"
+
+
+def test_free_tokens_have_no_gradient():
+    answers, batch = example([True])
+    weights = torch.tensor([[[1.0, 0.0, 1.0, 0.0]]])
+    batch = Batch(batch.images, batch.coords, batch.labels, batch.targets, weights, batch.on_object)
+    loss_of(answers, batch, LossConfig(), balanced_weight=1.0).total.backward()
+    moved = answers.logits.grad[0, 0].abs().sum((-1, -2)) > 0
+    assert moved.tolist() == [True, False, True, False]
+    assert (answers.predicted_iou.grad[0, 0] != 0).tolist() == [True, False, True, False]
+
+
+def test_the_total_is_the_weighted_sum():
+    answers, batch = example([True, True])
+    config = LossConfig(focal=3.0, dice=2.0, predicted_iou=5.0, auxiliary=0.0)
+    parts = loss_of(answers, batch, config, token_weight=7.0)
+    n = parts.numbers
+    assert n["token"] == pytest.approx(0, abs=1e-6)
+    assert parts.total.item() == pytest.approx(3 * n["focal"] + 2 * n["dice"] + 5 * n["iou_error"], rel=1e-5)

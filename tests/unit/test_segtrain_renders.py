@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+
+from voxlang.core.errors import ConfigError
+from voxlang.core.levels import Level
+from voxlang.scenes.buffer import StoredScenes, write_scenes
+from voxlang.segtrain.renders import SEEDS, RenderConfig, RenderSource, planned_scenes, write_renders
+from voxlang.volume.types import Part, PartTree
+
+
+def test_splits_share_no_phantom():
+    assert not set(SEEDS["train"]) & set(SEEDS["dev"])
+    assert not set(SEEDS["train"]) & set(SEEDS["test"])
+    assert not set(SEEDS["dev"]) & set(SEEDS["test"])
+
+
+def test_any_beginning_of_the_plan_is_balanced():
+    config = RenderConfig(phantoms={"bonsai": 40, "tooth": 10})
+    plan = planned_scenes(config)
+    assert len(set(plan)) == len(plan) == 50
+    assert {seed for _, seed in plan} <= set(SEEDS["train"])
+    for n in (10, 25, 45):
+        share = sum(family == "bonsai" for family, _ in plan[:n]) / n
+        assert share == pytest.approx(0.8, abs=0.1)
+    with pytest.raises(ConfigError, match="at most 100"):
+        planned_scenes(RenderConfig(split="test", phantoms={"bonsai": 101}))
+
+
+def stored(seed: int) -> StoredScenes:
+    part_index = np.full((2, 3, 16, 20), -1, np.int16)
+    part_index[0, 2, 2:10, 3:12] = 1
+    part_index[0, 1, 2:6, 3:12] = 2 + seed
+    rgb = np.full((2, 16, 20, 3), 10 * seed, np.uint8)
+    tree = PartTree((Part(1, "thing", Level.WHOLE, None), Part(2, "piece", Level.PART, 1)))
+    return StoredScenes(rgb, np.zeros((2, 16, 20), np.uint8), part_index, tree, "tooth", seed)
+
+
+def test_stored_views_come_back(tmp_path):
+    for seed in (1, 2):
+        write_scenes(tmp_path / "train" / f"scenes_tooth_{seed:07d}.npz", stored(seed), key="k")
+    source = RenderSource(tmp_path)
+    assert len(source) == 2, "views that show nothing are left out"
+    for i, seed in enumerate((1, 2)):
+        view = source.picture(i)
+        assert source.family(i) == "tooth"
+        assert (view.rgb == stored(seed).rgb[0]).all() and (view.regions == stored(seed).part_index[0]).all()
+    drawn = source.draw(np.random.default_rng(0), 0)
+    assert drawn.regions.shape == (3, 16, 20)
+
+
+def test_a_folder_without_views_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="render_views"):
+        RenderSource(tmp_path)
+
+
+def test_views_are_written_once(tmp_path):
+    config = RenderConfig(split="dev", phantoms={"lobster": 1}, views_per_phantom=1)
+    (path,) = write_renders(tmp_path, config)
+    written = path.stat().st_mtime_ns
+    assert write_renders(tmp_path, config) == [path] and path.stat().st_mtime_ns == written
+    view = RenderSource(tmp_path, "dev").picture(0)
+    assert view.rgb.shape == (256, 256, 3) and (view.regions[2] >= 0).any()

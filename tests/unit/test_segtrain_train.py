@@ -1,0 +1,153 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from voxlang.core.errors import ConfigError
+from voxlang.masks.build import build_sam2_model
+from voxlang.segtrain.average import WeightAverage
+from voxlang.segtrain.config import (
+    PhaseConfig,
+    SegTrainConfig,
+    learning_rate_at,
+    load_config,
+    phase_at,
+    smoke_config,
+)
+from voxlang.segtrain.export import export_weights
+from voxlang.segtrain.train import load_student, train
+
+RECIPE = "configs/training/sam2_micro.yaml"
+
+
+def two_phases(**changes) -> SegTrainConfig:
+    first = PhaseConfig(
+        name="a", steps=10, sources={"shapes-simple": 1.0}, learning_rate=1e-3, final_learning_rate=5e-4
+    )
+    second = PhaseConfig(name="b", steps=30, sources={"shapes-full": 1.0}, learning_rate=4e-4, final_learning_rate=0.1)
+    return SegTrainConfig(phases=(first, second), warmup_steps=3, **changes)
+
+
+def test_phases_and_rates_by_hand():
+    config = two_phases()
+    assert config.total_steps == 40
+    assert phase_at(config, 9)[0].name == "a" and phase_at(config, 10) == (config.phases[1], 0.0)
+    assert learning_rate_at(config, 0) == pytest.approx(1e-3 / 4)
+    assert learning_rate_at(config, 5) == pytest.approx(7.5e-4)
+    assert learning_rate_at(config, 25) == pytest.approx((4e-4 + 0.1) / 2)
+    with pytest.raises(ConfigError, match="below 40"):
+        phase_at(config, 40)
+
+
+def test_recipes_are_checked(tmp_path):
+    assert load_config(RECIPE).model_yaml.endswith("sam2.1_hiera_micro.yaml")
+    with pytest.raises(ConfigError, match="no file"):
+        load_config(tmp_path / "none.yaml")
+    path = tmp_path / "bad.yaml"
+    path.write_text("phases: []\nspeed: 3\n")
+    with pytest.raises(ConfigError, match="speed"):
+        load_config(path)
+
+
+def test_average_by_hand():
+    module = torch.nn.Linear(1, 1, bias=False)
+    module.weight.data.fill_(0.0)
+    average = WeightAverage(module, decay=0.5)
+    module.weight.data.fill_(1.0)
+    average.update(module)
+    assert average.module.weight.item() == pytest.approx(1 - 1 / 10)
+    for _ in range(20):
+        before = average.module.weight.item()
+        average.update(module)
+    assert average.module.weight.item() == pytest.approx(0.5 * before + 0.5)
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    return smoke_config(load_config(RECIPE), str(tmp_path_factory.mktemp("smoke")))
+
+
+def test_a_resumed_training_ends_with_the_same_weights(recipe, tmp_path):
+    whole = train(recipe.model_copy(update={"run_dir": str(tmp_path / "whole")}))
+    halves = recipe.model_copy(update={"run_dir": str(tmp_path / "halves")})
+    assert train(halves, stop_step=2).steps == 2
+    metrics = []
+    rest = train(halves, on_metrics=lambda step, means: metrics.append((step, means["loss"])))
+    assert rest.steps == whole.steps == recipe.total_steps
+    assert [step for step, _ in metrics] == [3, 4, 5]
+    for name, tensor in whole.student.state_dict().items():
+        assert torch.equal(tensor, rest.student.state_dict()[name]), name
+    rows = [json.loads(line) for line in (tmp_path / "halves" / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5]
+    with pytest.raises(ConfigError, match="another run_dir"):
+        train(halves.model_copy(update={"seed": 9}))
+    loaded = load_student(halves)
+    assert torch.equal(loaded.auxiliary.scale, rest.student.auxiliary.scale)
+
+
+def test_accumulated_batches_average_their_gradients(recipe, tmp_path):
+    config = recipe.model_copy(update={"run_dir": str(tmp_path / "run"), "accumulation": 2})
+    result = train(config, stop_step=1)
+    assert result.steps == 1 and result.last["loss"] > 0
+
+
+def test_exported_weights_are_loaded_strictly_and_answer_alike(recipe, tmp_path):
+    from safetensors import safe_open
+
+    config = recipe.model_copy(
+        update={"run_dir": str(tmp_path / "run"), "export_path": str(tmp_path / "w.safetensors")}
+    )
+    result = train(config, stop_step=1)
+    path = export_weights(result.student, config, steps=1, seconds=0.5)
+    with safe_open(path, framework="pt") as f:
+        metadata = f.metadata()
+    assert metadata["config"] == "sam2.1_hiera_micro.yaml" and len(metadata["digest"]) == 32
+    assert path.stat().st_size < 10e6
+    model = build_sam2_model("micro", path)
+    for name, tensor in result.student.sam.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], tensor, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_model(recipe, tmp_path):
+    """torchrun with gloo: the processes agree on the weights, and one of them writes the checkpoint."""
+    script = tmp_path / "go.py"
+    script.write_text(
+        "import sys\n"
+        "from voxlang.segtrain.config import SegTrainConfig\n"
+        "from voxlang.segtrain.train import train\n"
+        "import os, torch\n"
+        "result = train(SegTrainConfig.model_validate_json(open(sys.argv[1]).read()), stop_step=2)\n"
+        "torch.save(result.student.state_dict(), f'{sys.argv[2]}/rank{os.environ[\"RANK\"]}.pt')\n"
+    )
+    config = recipe.model_copy(update={"run_dir": str(tmp_path / "run")})
+    (tmp_path / "config.json").write_text(config.model_dump_json())
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    subprocess.run(
+        [*command, str(tmp_path / "config.json"), str(tmp_path)],
+        check=True,
+        timeout=240,
+        capture_output=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    one, two = (torch.load(tmp_path / f"rank{r}.pt", weights_only=True) for r in range(2))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 2
+    alone = train(config.model_copy(update={"run_dir": str(tmp_path / "alone")}), stop_step=2)
+    name = "sam.image_encoder.trunk.blocks.3.mlp.layers.0.weight"
+    assert not torch.equal(alone.student.state_dict()[name], one[name]), "the second process adds its own pictures"
+
+
+def test_smoke_door(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "training/train.py", "--config", RECIPE, "--smoke"],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert "5 steps" in done.stdout and list(tmp_path.glob("voxlang-smoke-*/weights.safetensors"))

@@ -1,0 +1,24 @@
+"""Write labelled renders of phantoms for training: `python training/render_views.py --out runs/renders`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tyro
+
+from voxlang.segtrain.renders import RenderConfig, write_renders
+
+
+def main(out: Path, config: RenderConfig = RenderConfig()) -> None:  # noqa: B008  frozen
+    """Write views; a stopped run goes on where it was.
+
+    Args:
+        out: folder; the split becomes a folder inside it.
+        config: which views.
+    """
+    paths = write_renders(out, config)
+    print(f"{len(paths)} phantoms, {len(paths) * config.views_per_phantom} views: {out / config.split}")
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
