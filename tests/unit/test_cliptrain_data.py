@@ -7,7 +7,7 @@ import torch
 from voxlang.cliptrain.batches import BatchMaker
 from voxlang.cliptrain.captions import ConceptTable
 from voxlang.cliptrain.config import ClipTrainConfig, CropsConfig
-from voxlang.cliptrain.crops_data import CropPool, Crops, cut_crops, load_crops, stored_crops
+from voxlang.cliptrain.crops_data import CropPool, Crops, cut_crops, load_crops, resized, stored_crops
 from voxlang.cliptrain.masks_noise import imperfect, junk_mask, one_piece, overlap
 from voxlang.cliptrain.model import augmented, image_pixels
 from voxlang.cliptrain.teacher import HashTeacher, teacher_space
@@ -109,6 +109,7 @@ def pool():
 
 def test_pool_knows_concepts_sides_attributes_and_shares(pool):
     crops, table = pool
+    assert resized(crops.images, 8).shape[1:] == (8, 8, 3) and resized(crops.images, 16) is crops.images
     bonsai = np.array([i >= 0 and table.concepts[i].family == "bonsai" for i in crops.concepts[:, 0]])
     oak = np.array([i >= 0 and table.concepts[i].family == "oak" for i in crops.concepts[:, 0]])
     junk = crops.concepts[:, 0] < 0
@@ -127,11 +128,12 @@ def test_batches_relate_captions_to_crops(pool, tmp_path):
     space = teacher_space(table, HashTeacher(), dim=8, cache=tmp_path)
     config = ClipTrainConfig(batch_size=24, absent_nouns=5)
     maker = BatchMaker(config, crops, table, space)
-    batch = maker.batch(np.random.default_rng(3))
-    again = maker.batch(np.random.default_rng(3))
-    assert batch.texts == again.texts and torch.equal(batch.images, again.images)
+    captions = maker.captions(np.random.default_rng(2))
+    batch = maker.batch(np.random.default_rng(3), captions)
+    again = maker.batch(np.random.default_rng(3), maker.captions(np.random.default_rng(2)))
+    assert torch.equal(batch.images, again.images) and torch.equal(batch.relations.wrong, again.relations.wrong)
     right, wrong, generic = batch.relations.right, batch.relations.wrong, batch.relations.generic
-    assert right.shape == wrong.shape == (24, len(batch.texts)) and generic.sum() == 6
+    assert right.shape == wrong.shape == (24, len(captions.texts)) and generic.sum() == 6
     assert not (right & (wrong > 0)).any() and not right[:, generic].any() and not wrong[:, generic].any()
     rows = maker.pool.draw(np.random.default_rng(3), 24)
     for b, row in enumerate(rows):
@@ -139,7 +141,7 @@ def test_batches_relate_captions_to_crops(pool, tmp_path):
         if concept is None:
             assert not right[b].any()
             continue
-        for m, text in enumerate(batch.texts[: len(table)]):
+        for m, text in enumerate(captions.texts[: len(table)]):
             if table.concepts[m].family == concept.family and table.concepts[m].name == concept.name:
                 assert right[b, m], text
     phrases, targets = maker.phrases(np.random.default_rng(0), 30)
@@ -149,7 +151,8 @@ def test_batches_relate_captions_to_crops(pool, tmp_path):
 def test_augmentation_keeps_the_background_and_never_mirrors_sides():
     images = torch.full((64, 16, 16, 3), 127, dtype=torch.uint8)
     images[:, 4:12, 2:6] = 255
-    pixels = image_pixels(images) * (image_pixels(images).abs() > 0.05)
+    pixels = image_pixels(images)
+    assert pixels[:, :, 0].abs().max() == 0.0, "grey counts as nothing"
     generator = torch.Generator().manual_seed(0)
     sided = torch.arange(64) < 32
     out = augmented(pixels, sided, generator, strength=0.0)

@@ -19,17 +19,31 @@ NEAR = 0.4
 
 
 @dataclass(frozen=True, eq=False)
+class CaptionSet:
+    """Texts of a few steps."""
+
+    captions: tuple[Caption, ...]
+    """With nouns of the table."""
+    generic: tuple[Caption, ...]
+    """Right for nothing in particular."""
+    absent: tuple[int, ...]
+    """Rows of the maker's nouns of absent things."""
+    texts: tuple[str, ...]
+    """What the text tower reads: captions, generic, absent, in this order."""
+
+
+@dataclass(frozen=True, eq=False)
 class ClipBatch:
-    """Inputs of one step of both towers."""
+    """Crops of one step and how a caption set relates to them."""
 
     images: torch.Tensor
     """Bytes [b s s 3]."""
     sided: torch.Tensor
     """Bool [b]: must not be mirrored."""
-    texts: list[str]
-    """Captions, m of them."""
+    concepts: torch.Tensor
+    """Int [b 3]: rows of the concept table, -1 where there are fewer."""
     relations: Relations
-    """How the captions relate to the crops."""
+    """How the texts relate to the crops."""
 
 
 class BatchMaker:
@@ -57,32 +71,40 @@ class BatchMaker:
         texts = [str(rng.choice(TEMPLATES)).format(t) if rng.random() < 0.33 else t for t in texts]
         return texts, space.vectors[rows]
 
-    def batch(self, rng: np.random.Generator) -> ClipBatch:
-        """Crops with universal, own, generic and absent captions."""
-        rows = self.pool.draw(rng, self.config.batch_size)
+    def captions(self, rng: np.random.Generator) -> CaptionSet:
+        """Texts for a few steps: one per concept, some with attributes of crops, generic ones, absent things."""
         captions = self.table.universal_captions(rng)
-        named = rows[self.pool.concepts[rows, 0] >= 0]
-        for row in named[: len(rows) // 3]:
+        rows = self.pool.draw(rng, max(1, self.config.batch_size // 3))
+        for row in rows[self.pool.concepts[rows, 0] >= 0]:
             captions.append(self.table.crop_caption(rng, int(self.pool.concepts[row, 0]), self.pool.attributes[row]))
-        right, wrong = self._relations(rows, captions)
         generic = generic_captions(rng)
-        none = np.zeros((len(rows), len(generic)), np.float32)
-        absent = rng.choice(len(self.absent), min(self.config.absent_nouns, len(self.absent)), replace=False)
-        far = np.ones((len(rows), len(absent)), np.float32)
-        for k in range(3):
-            concept = self.pool.concepts[rows, k]
-            far *= np.where(concept[:, None] >= 0, self.far[concept][:, absent], 1.0)
+        count = min(self.config.absent_nouns, len(self.absent))
+        absent = [int(i) for i in rng.choice(len(self.absent), count, replace=False)]
         texts = [c.text for c in (*captions, *generic)]
         texts += [str(rng.choice(TEMPLATES)).format(self.absent[i]) for i in absent]
+        return CaptionSet(tuple(captions), tuple(generic), tuple(absent), tuple(texts))
+
+    def batch(self, rng: np.random.Generator, texts: CaptionSet) -> ClipBatch:
+        """Crops of one step beside a caption set."""
+        rows = self.pool.draw(rng, self.config.batch_size)
+        right, wrong = self._relations(rows, texts.captions)
+        none = np.zeros((len(rows), len(texts.generic)), np.float32)
+        far = np.ones((len(rows), len(texts.absent)), np.float32)
+        for k in range(3):
+            concept = self.pool.concepts[rows, k]
+            far *= np.where(concept[:, None] >= 0, self.far[concept][:, list(texts.absent)], 1.0)
+        generic = np.zeros(len(texts.texts), bool)
+        generic[len(texts.captions) : len(texts.captions) + len(texts.generic)] = True
         relations = Relations(
             torch.from_numpy(np.concatenate([right, none > 0, far > 2], axis=1)),
             torch.from_numpy(np.concatenate([wrong, none, far], axis=1).astype(np.float32)),
-            torch.arange(len(texts)).sub(len(captions)).ge(0) & torch.arange(len(texts)).lt(len(texts) - len(absent)),
+            torch.from_numpy(generic),
         )
         images = torch.from_numpy(self.pool.images[rows])
-        return ClipBatch(images, torch.from_numpy(self.pool.sided[rows]), texts, relations)
+        sided, concepts = (torch.from_numpy(a[rows]) for a in (self.pool.sided, self.pool.concepts))
+        return ClipBatch(images, sided, concepts, relations)
 
-    def _relations(self, rows: np.ndarray, captions: list[Caption]) -> tuple[np.ndarray, np.ndarray]:
+    def _relations(self, rows: np.ndarray, captions: tuple[Caption, ...]) -> tuple[np.ndarray, np.ndarray]:
         """(right, wrong weight) [b m] of captions with nouns of the table."""
         columns = [self.table.column(c.noun, c.family) for c in captions]
         right_of, wrong_of = (np.stack([c[k] for c in columns], axis=1) for k in (0, 1))

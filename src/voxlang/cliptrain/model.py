@@ -49,14 +49,15 @@ def build_model(config: ModelConfig, tokenizer: Tokenizer, *, seed: int) -> nn.M
         torch.manual_seed(seed)
         model = new_clip_model(model_cfg(config, tokenizer))
     with torch.no_grad():
-        model.logit_scale.fill_(2.7)
+        model.logit_scale.fill_(3.0)
     return model
 
 
 def image_pixels(images: torch.Tensor) -> torch.Tensor:
     """Bytes [n h w 3] as the image tower wants them: normalised float [n 3 h w]."""
     mean, std = (torch.tensor(PREPROCESS[k]).view(1, 3, 1, 1).to(images.device) for k in ("mean", "std"))
-    return (images.permute(0, 3, 1, 2).float() / 255.0 - mean) / std
+    pixels = (images.permute(0, 3, 1, 2).float() / 255.0 - mean) / std
+    return torch.where(pixels.abs() < 0.01, torch.zeros_like(pixels), pixels)  # grey of 127 or 128 is background
 
 
 def augmented(

@@ -17,11 +17,11 @@ from torch import nn
 from torch.nn.functional import normalize
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from voxlang.cliptrain.batches import BatchMaker
+from voxlang.cliptrain.batches import BatchMaker, CaptionSet
 from voxlang.cliptrain.captions import ConceptTable
 from voxlang.cliptrain.config import ClipTrainConfig
 from voxlang.cliptrain.crops_data import CropPool, load_crops
-from voxlang.cliptrain.losses import calibration_loss, contrast_loss, distillation_loss, relation_loss
+from voxlang.cliptrain.losses import auxiliary_loss, calibration_loss, contrast_loss, distillation_loss, relation_loss
 from voxlang.cliptrain.model import augmented, build_model, image_pixels
 from voxlang.cliptrain.teacher import concept_similarity, load_teacher, teacher_space
 from voxlang.cliptrain.tokenizer import encode_tokens, make_tokenizer
@@ -106,10 +106,15 @@ class _Loop:
         image = list(self.model.visual.parameters())
         own = {id(p) for p in image}
         text = [p for p in self.model.parameters() if id(p) not in own]
-        groups = [{"params": image}, {"params": text}]
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed + 1)
+            self.head = nn.Linear(config.model.embed_dim, len(self.table)).to(self.device)
+        groups = [{"params": image}, {"params": text}, {"params": list(self.head.parameters())}]
         self.optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.98), weight_decay=config.weight_decay)
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
         self.step, self.seconds = 0, 0.0
+        self._texts: tuple[CaptionSet, torch.Tensor] | None = None
+        self._vectors = torch.zeros(0)
         self._resume()
 
     def run(self, end: int) -> ClipTrainResult:
@@ -127,7 +132,7 @@ class _Loop:
                 self.seconds += time.monotonic() - started
                 bar.update()
                 if self.step % config.log_every == 0 or self.step == end:
-                    last, gathered = {n: float(np.mean(v)) for n, v in gathered.items()}, {}
+                    last, gathered = {n: float(np.nanmean(v)) for n, v in gathered.items() if not np.isnan(v).all()}, {}
                     self._log(last)
                 if time.monotonic() - saved > config.checkpoint_seconds:
                     self._save()
@@ -143,7 +148,8 @@ class _Loop:
         rng = np.random.default_rng([config.seed, 11, self.step])
         rate = learning_rate_at(config, self.step)
         alone = self.step < config.text_steps
-        self.optimizer.param_groups[0]["lr"] = 0.0 if alone else rate
+        for group in (0, 2):
+            self.optimizer.param_groups[group]["lr"] = 0.0 if alone else rate
         self.optimizer.param_groups[1]["lr"] = rate if alone else rate * config.text_rate_factor
         numbers = self._text_step(rng) if alone else self._joint_step(rng)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -169,8 +175,14 @@ class _Loop:
 
     def _joint_step(self, rng: np.random.Generator) -> dict[str, float]:
         config = self.config
-        batch = self.maker.batch(rng)
-        phrases, targets = self.maker.phrases(rng, config.text_batch // 2)
+        since = (self.step - config.text_steps) % config.text_every
+        if since == 0 or self._texts is None:
+            at = np.random.default_rng([config.seed, 12, self.step - since])
+            captions = self.maker.captions(at)
+            vectors = self._vectors if since else self._encode(list(captions.texts))
+            self._texts = captions, vectors
+        captions, texts = self._texts
+        batch = self.maker.batch(rng, captions)
         generator = torch.Generator().manual_seed(int(rng.integers(1 << 62)))
         pixels = augmented(
             image_pixels(batch.images.to(self.device)), batch.sided.to(self.device), generator
@@ -179,29 +191,33 @@ class _Loop:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bfloat16):
             features = self.model.encode_image(pixels)
         images = normalize(features.float(), dim=-1)
-        vectors = self._encode([*batch.texts, *phrases])
-        texts, distilled = vectors[: len(batch.texts)], vectors[len(batch.texts) :]
         logits = self.model.logit_scale.exp() * images @ texts.T
         relations = type(batch.relations)(
             *(getattr(batch.relations, name).to(self.device) for name in ("right", "wrong", "generic"))
         )
         contrast = contrast_loss(logits, relations)
         calibration = calibration_loss(logits, relations, config.loss)
-        distillation = distillation_loss(distilled, torch.from_numpy(targets).to(self.device))
+        distillation = torch.zeros((), device=self.device)
+        if since == 0:
+            phrases, targets = self.maker.phrases(rng, config.text_batch // 2)
+            distillation = distillation_loss(self._encode(phrases), torch.from_numpy(targets).to(self.device))
+        auxiliary = auxiliary_loss(self.head(features.float()), batch.concepts.to(self.device))
         weights = config.loss
-        total = (
+        total = weights.auxiliary * auxiliary + (
             weights.contrast * contrast + weights.calibration * calibration + weights.distillation * distillation
         )  # fmt: skip
         total.backward()
+        self._texts = captions, texts.detach()
         with torch.no_grad():
             named = relations.right.any(1)
-            best = logits[:, : len(batch.texts)].argmax(1)
+            best = logits.argmax(1)
             hit = relations.right[torch.arange(len(best), device=best.device), best][named].float().mean()
         return {
             "loss": total.item(),
             "contrast": contrast.item(),
             "calibration": calibration.item(),
-            "distillation": distillation.item(),
+            "auxiliary": auxiliary.item(),
+            "distillation": distillation.item() if since == 0 else float("nan"),
             "top1": hit.item(),
             "logit_scale": self.model.logit_scale.exp().item(),
         }
@@ -222,8 +238,10 @@ class _Loop:
             "step": self.step,
             "seconds": self.seconds,
             "model": self.model.state_dict(),
+            "head": self.head.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "text_vectors": self._vectors if self._texts is None else self._texts[1],
         }
         self.run_dir.mkdir(parents=True, exist_ok=True)
         with atomic_path(self.run_dir / CHECKPOINT_NAME) as temporary:
@@ -245,9 +263,10 @@ class _Loop:
 
         self.tokenizer = Tokenizer.from_str(state["tokenizer"])
         self.model.load_state_dict(state["model"])
+        self.head.load_state_dict(state["head"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.seconds = state["step"], state["seconds"]
+        self.step, self.seconds, self._vectors = state["step"], state["seconds"], state["text_vectors"]
 
 
 def _encode_short(model: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
