@@ -3,16 +3,24 @@
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_matrix
 
 from voxlang.core.errors import EncoderMismatchError, QueryError
 from voxlang.core.levels import Level
 from voxlang.embed.types import EncoderId
 from voxlang.geometry.grid import VolumeGrid
-from voxlang.query.answer import answer_query, label_map, relevancy_from_cosines
+from voxlang.query.answer import (
+    answer_query,
+    label_map,
+    relevancy_from_cosines,
+    relevancy_of_field,
+    relevancy_of_masks,
+)
 from voxlang.query.config import QueryConfig
 from voxlang.query.text import TextQuery, embed_query
 from voxlang.semantics.config import SemanticsConfig
 from voxlang.semantics.field import SemanticField
+from voxlang.semantics.lifting import LiftedMasks
 
 GRID = VolumeGrid((5, 4, 3), (1.0, 2.0, 3.0), (10.0, 20.0, 30.0))
 ENCODER = EncoderId("open_clip", "tiny", "w", "p", 4)
@@ -63,6 +71,13 @@ def query(*prompts: str, **settings) -> tuple[TextQuery, QueryConfig]:
     return embed_query(TableEncoder(), config), config
 
 
+def ask(text, config, visible=None):
+    visible = np.ones((3, 4, 5), bool) if visible is None else visible
+    voxel = np.flatnonzero(visible)
+    relevancy = relevancy_of_field(field_of_halves(), text, volume(), voxel)
+    return answer_query(relevancy, voxel, GRID, text, config)
+
+
 def test_relevancy_by_hand():
     positive = np.array([0.5, 0.1], np.float32)
     negatives = np.array([[0.3, 0.1], [0.5, 0.0]], np.float32)
@@ -76,7 +91,7 @@ def test_relevancy_by_hand():
 
 def test_each_prompt_takes_its_half_on_its_level():
     text, config = query("left", "right")
-    left, right = answer_query(field_of_halves(), text, volume(), np.ones((3, 4, 5), bool), config)
+    left, right = ask(text, config)
     np.testing.assert_array_equal(left.selected, volume() == 0)
     np.testing.assert_array_equal(right.selected, volume() == 1)
     assert left.level == right.level == Level.PART
@@ -88,14 +103,14 @@ def test_only_visible_voxels_are_selected():
     visible = np.zeros((3, 4, 5), bool)
     visible[1] = True
     text, config = query("left")
-    (left,) = answer_query(field_of_halves(), text, volume(), visible, config)
+    (left,) = ask(text, config, visible)
     np.testing.assert_array_equal(left.selected, (volume() == 0) & visible)
     assert left.relevancy_volume()[0].max() == 0.0
 
 
 def test_what_is_not_there_is_not_found():
     text, config = query("nothing there")
-    (result,) = answer_query(field_of_halves(), text, volume(), np.ones((3, 4, 5), bool), config)
+    (result,) = ask(text, config)
     assert not result.found
     assert not result.selected.any()
     assert result.score <= 0.5
@@ -104,7 +119,7 @@ def test_what_is_not_there_is_not_found():
 
 def test_statistics_in_world_units_by_hand():
     text, config = query("right")
-    (right,) = answer_query(field_of_halves(), text, volume(), np.ones((3, 4, 5), bool), config)
+    (right,) = ask(text, config)
     row = right.as_dict()
     assert row["voxels"] == 24
     assert row["volume"] == pytest.approx(24 * 6.0)
@@ -114,14 +129,14 @@ def test_statistics_in_world_units_by_hand():
 
 def test_a_forced_level_is_obeyed():
     text, config = query("left", level="whole")
-    (result,) = answer_query(field_of_halves(), text, volume(), np.ones((3, 4, 5), bool), config)
+    (result,) = ask(text, config)
     assert result.level == Level.WHOLE
     assert not result.found
 
 
 def test_finer_levels_lie_over_coarser_ones():
     text, config = query("left", "right")
-    left, right = answer_query(field_of_halves(), text, volume(), np.ones((3, 4, 5), bool), config)
+    left, right = ask(text, config)
     whole = type(left)("all", Level.WHOLE, True, 1.0, np.ones((3, 4, 5), bool), left.relevancy, left.voxel, left.grid)
     np.testing.assert_array_equal(label_map([whole, right]), np.where(volume() == 1, 2, 1))
 
@@ -130,13 +145,13 @@ def test_text_of_another_encoder_is_refused():
     text, config = query("left")
     other = TextQuery(text.prompts, text.vectors, text.negatives, 20.0, EncoderId("clipseg", "x", "w", "p", 4))
     with pytest.raises(EncoderMismatchError, match="clipseg"):
-        answer_query(field_of_halves(), other, volume(), np.ones((3, 4, 5), bool), config)
+        ask(other, config)
 
 
 def test_an_empty_picture_cannot_be_asked():
     text, config = query("left")
     with pytest.raises(QueryError, match="opacity"):
-        answer_query(field_of_halves(), text, volume(), np.zeros((3, 4, 5), bool), config)
+        ask(text, config, np.zeros((3, 4, 5), bool))
 
 
 @pytest.mark.parametrize("prompts", [(), ("",), ("left", "left")])
@@ -148,3 +163,35 @@ def test_impossible_prompts_are_refused(prompts):
 def test_templates_are_averaged_to_unit_length():
     text, _ = query("left", templates=("{}", "some {}"))
     np.testing.assert_allclose(np.linalg.norm(text.vectors, axis=1), 1.0, atol=1e-6)
+
+
+def lifted_halves(encoder: EncoderId = ENCODER) -> LiftedMasks:
+    """Two masks of one view on the part level: e0 on the low half, e1 on the high half."""
+    high = volume().reshape(-1) > 0.5
+    weights = csr_matrix(np.stack([~high, high], axis=1).astype(np.float32))
+    empty = csr_matrix((60, 2), dtype=np.float32)
+    return LiftedMasks(
+        np.arange(60),
+        (empty, weights, empty),
+        np.ones(60, np.float32),
+        EYE[:2],
+        np.ones(2, np.int16),
+        np.zeros(2, np.int16),
+        GRID,
+        encoder,
+    )
+
+
+def test_masks_answer_as_the_field_does():
+    text, config = query("left", "right", "nothing there")
+    lifted = lifted_halves()
+    left, right, nothing = answer_query(relevancy_of_masks(lifted, text), lifted.voxel, GRID, text, config)
+    np.testing.assert_array_equal(left.selected, volume() == 0)
+    np.testing.assert_array_equal(right.selected, volume() == 1)
+    assert not nothing.found
+
+
+def test_masks_of_another_encoder_are_refused():
+    text, _ = query("left")
+    with pytest.raises(EncoderMismatchError, match="another"):
+        relevancy_of_masks(lifted_halves(EncoderId("open_clip", "tiny", "another", "p", 4)), text)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from voxlang.core.errors import EncoderMismatchError, VoxlangError
+from voxlang.core.errors import ArtifactError, EncoderMismatchError, VoxlangError
 from voxlang.core.levels import Level
 from voxlang.embed.types import EncoderId
 from voxlang.geometry.camera import Camera
@@ -12,7 +12,9 @@ from voxlang.geometry.grid import VolumeGrid
 from voxlang.render.samples import RaySamples
 from voxlang.semantics.config import SemanticsConfig
 from voxlang.semantics.field import SemanticField, points_of_voxels
+from voxlang.semantics.fill import fill_unseen
 from voxlang.semantics.lifting import filled_levels, lift_masks
+from voxlang.semantics.store import load_lifted, load_semantics, save_lifted, save_semantics
 from voxlang.semantics.train import fit_semantic_field, ray_bank
 from voxlang.supervision.types import ViewTarget
 
@@ -180,3 +182,51 @@ def test_an_interrupted_training_ends_the_same(tmp_path):
     assert [r["step"] for r in resumed.history] == list(range(12))
     for a, b in zip(whole.field.parameters(), resumed.field.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_what_no_view_saw_takes_from_what_is_near_and_alike():
+    """Two materials side by side, seen at y = 0 only: the rest is filled by value, not by nearness alone."""
+    targets, rays, values = scene()
+    lifted = lift_masks(targets, rays, GRID)
+    config = CONFIG.model_copy(update={"fill_neighbours": 1})
+    filled = fill_unseen(lifted, values, np.ones((3, 4, 5), bool), config)
+    assert filled.voxel.tolist() == list(range(60))
+    own, weight = filled.quantity(np.array([[0.0], [1.0]], np.float32), Level.PART)
+    assert (weight > 0).all()
+    inside = np.ones((3, 4, 5), bool)
+    inside[:, :, 1:3] = False  # beside the border the smoothed values of the two materials mix
+    wanted = (values.reshape(-1) > 0.5).astype(np.float32)
+    np.testing.assert_array_equal(own[:, 0][inside.reshape(-1)], wanted[inside.reshape(-1)])
+
+
+def test_well_seen_voxels_keep_their_own_masks():
+    targets, rays, values = scene()
+    lifted = lift_masks(targets, rays, GRID)
+    filled = fill_unseen(lifted, values, np.ones((3, 4, 5), bool), CONFIG)
+    rows = np.searchsorted(filled.voxel, lifted.voxel)
+    for before, after in zip(lifted.weights, filled.weights, strict=True):
+        np.testing.assert_allclose(after[rows].toarray(), before.toarray())
+
+
+def test_lifted_masks_on_disk(tmp_path, rng):
+    lifted = lift_masks(*random_views(rng), GRID)
+    save_lifted(tmp_path / "l.safetensors", lifted, key="k")
+    again = load_lifted(tmp_path / "l.safetensors", key="k")
+    np.testing.assert_array_equal(again.voxel, lifted.voxel)
+    for a, b in zip(again.weights, lifted.weights, strict=True):
+        np.testing.assert_allclose(a.toarray(), b.toarray(), rtol=1e-3)
+    assert (again.grid, again.encoder) == (lifted.grid, lifted.encoder)
+    with pytest.raises(ArtifactError, match="--mode=stage2"):
+        load_lifted(tmp_path / "l.safetensors", key="another")
+
+
+def test_the_field_on_disk_answers_the_same(tmp_path, rng):
+    field = SemanticField(CONFIG, GRID, ENCODER)
+    save_semantics(tmp_path / "f.safetensors", field, key="k", history=[{"step": 0, "loss": 0.5}])
+    again, history = load_semantics(tmp_path / "f.safetensors", key="k")
+    points = torch.from_numpy(rng.uniform(-1, 1, (7, 3)).astype(np.float32))
+    value = torch.from_numpy(rng.random(7).astype(np.float32))
+    assert torch.equal(field(points, value), again(points, value))
+    assert history == [{"step": 0, "loss": 0.5}]
+    with pytest.raises(ArtifactError, match="--mode=stage2"):
+        load_semantics(tmp_path / "f.safetensors", key="another")

@@ -13,13 +13,13 @@ from voxlang.core.errors import QueryError
 from voxlang.embed.encoder import load_encoder
 from voxlang.masks.paint import save_png
 from voxlang.pipeline.run import Run
-from voxlang.pipeline.views import ViewPlan, picture_bytes, plan_views, visible_voxels
-from voxlang.query.answer import QueryResult, answer_query, label_map
+from voxlang.pipeline.stage2 import Stage2Result, lifted_path
+from voxlang.pipeline.views import ViewPlan, picture_bytes, plan_views
+from voxlang.query.answer import QueryResult, answer_query, label_map, relevancy_of_field, relevancy_of_masks
 from voxlang.query.config import QueryConfig
 from voxlang.query.highlight import best_shot, highlight_pictures, prompt_color
 from voxlang.query.text import embed_query
-from voxlang.semantics.field import SemanticField
-from voxlang.semantics.store import load_semantics
+from voxlang.semantics.store import load_lifted, load_semantics
 from voxlang.volume.write import save_label_map, save_scalar_map
 
 
@@ -34,21 +34,28 @@ class InferResult:
     """Files of each prompt; the label map comes first and is shared."""
 
 
-def run_infer(run: Run, *, field: SemanticField | None = None, plan: ViewPlan | None = None) -> InferResult:
+def run_infer(run: Run, *, stage2: Stage2Result | None = None) -> InferResult:
     """Answer the prompts of the settings.
+
+    Args:
+        run: the run.
+        stage2: what stage 2 left in memory; None reads it from the run's folder.
 
     Raises:
         QueryError: no prompts.
         ArtifactError: stage 2 did not run; the message says which command does.
     """
     config = query_config(run)
-    if field is None:
-        field, _ = load_semantics(run.folder.semantics_path, device=run.device)
     with run.clock.stage("queries"):
-        plan = plan or plan_views(run)
+        lifted = stage2.lifted if stage2 else load_lifted(lifted_path(run))
+        plan = stage2.plan if stage2 else plan_views(run)
         query = embed_query(load_encoder(run.config.embed), config)
-        visible = visible_voxels(plan.volume.values, run.input.transfers)
-        results = answer_query(field, query, plan.volume.values, visible, config)
+        if config.source == "masks":
+            relevancy = relevancy_of_masks(lifted, query)
+        else:
+            field = stage2.field if stage2 else load_semantics(run.folder.semantics_path, device=run.device)[0]
+            relevancy = relevancy_of_field(field, query, plan.volume.values, lifted.voxel)
+        results = answer_query(relevancy, lifted.voxel, lifted.grid, query, config)
         outputs = write_answers(run, results, config)
     with run.clock.stage("highlights"):
         pictures = draw_highlights(run, plan, results, outputs)

@@ -19,12 +19,13 @@ from voxlang.masks.levels import partition_levels
 from voxlang.masks.paint import level_panels, save_png
 from voxlang.masks.types import MaskGenerator
 from voxlang.pipeline.run import Run
-from voxlang.pipeline.views import ViewPlan, picture_bytes, plan_views, render_views
+from voxlang.pipeline.views import ViewPlan, picture_bytes, plan_views, render_views, visible_voxels
 from voxlang.render.samples import RaySamples, ray_samples
 from voxlang.render.types import RenderedView
 from voxlang.semantics.field import SemanticField
-from voxlang.semantics.lifting import lift_masks
-from voxlang.semantics.store import load_semantics, save_semantics
+from voxlang.semantics.fill import fill_unseen
+from voxlang.semantics.lifting import LiftedMasks, lift_masks
+from voxlang.semantics.store import load_lifted, load_semantics, save_lifted, save_semantics
 from voxlang.semantics.train import fit_semantic_field, ray_bank
 from voxlang.supervision.cache import cache_path, changed_inputs, read_cache, read_header
 from voxlang.supervision.level_figure import level_figure, save_level_figure
@@ -43,6 +44,7 @@ class Stage2Result:
     """What stage 2 leaves in memory for the next stage."""
 
     plan: ViewPlan
+    lifted: LiftedMasks
     field: SemanticField
     statistics: LevelStatistics
     history: list[dict[str, float | int]]
@@ -55,8 +57,8 @@ def run_stage2(run: Run) -> Stage2Result:
         views = render_views(run, plan)
     targets = make_targets(run, plan, views)
     statistics = report_levels(run, targets)
-    field, history = train_field(run, plan, targets)
-    return Stage2Result(plan, field, statistics, history)
+    lifted, field, history = lift_and_train(run, plan, targets)
+    return Stage2Result(plan, lifted, field, statistics, history)
 
 
 def make_targets(run: Run, plan: ViewPlan, views: list[RenderedView]) -> list[ViewTarget]:
@@ -104,22 +106,23 @@ def report_levels(run: Run, targets: list[ViewTarget]) -> LevelStatistics:
     return statistics
 
 
-def train_field(
+def lift_and_train(
     run: Run, plan: ViewPlan, targets: list[ViewTarget]
-) -> tuple[SemanticField, list[dict[str, float | int]]]:
-    """Lift the masks in closed form and train the three-head field, or find it on disk."""
+) -> tuple[LiftedMasks, SemanticField, list[dict[str, float | int]]]:
+    """Lift the masks in closed form and train the three-head field, or find both on disk."""
     config = run.config.semantics
     key = digest_json([[t.key for t in targets], config.model_dump(mode="json")])
-    path = run.folder.semantics_path
     with run.clock.stage("semantic field") as meter:
-        stored = _stored_field(path, key, run.device)
+        stored = _stored(run, key)
         if stored is not None:
             meter.reuse()
-            print(f"stage 2: semantic field is up to date ({path})")
+            print(f"stage 2: semantic field is up to date ({run.folder.semantics_path})")
             return stored
         samples = sample_views(run, plan, min_weight=config.min_weight)
-        lifted = lift_masks(targets, samples, plan.volume.grid)
-        save_scalar_map(run.folder.path / "evidence.nrrd", lifted.evidence(), plan.volume.grid)
+        seen = lift_masks(targets, samples, plan.volume.grid)
+        save_scalar_map(run.folder.path / "evidence.nrrd", seen.evidence(), plan.volume.grid)
+        lifted = fill_unseen(seen, plan.volume.values, visible_voxels(plan.volume.values, run.input.transfers), config)
+        save_lifted(lifted_path(run), lifted, key=key)
         resume = run.folder.path / f"semantics.{key[:12]}.resume.pt"
 
         def log(step: int, row: dict[str, float | int]) -> None:
@@ -137,10 +140,15 @@ def train_field(
             device=run.device,
             on_step=log,
         )
-        save_semantics(path, fit.field, key=key, history=fit.history)
+        save_semantics(run.folder.semantics_path, fit.field, key=key, history=fit.history)
         resume.unlink(missing_ok=True)
-    print(f"stage 2: semantic field, loss {fit.history[-1]['loss']:.3f} -> {path}")
-    return fit.field, fit.history
+    print(f"stage 2: semantic field, loss {fit.history[-1]['loss']:.3f} -> {run.folder.semantics_path}")
+    return lifted, fit.field, fit.history
+
+
+def lifted_path(run: Run) -> Path:
+    """Where the lifted masks of a run lie."""
+    return run.folder.path / "lifted.safetensors"
 
 
 def sample_views(run: Run, plan: ViewPlan, *, min_weight: float) -> list[RaySamples]:
@@ -203,10 +211,11 @@ def _named_by_inputs(path: Path, inputs: dict[str, str]) -> Path:
     return path.with_name(f"{path.stem}.{digest_json(inputs)[:8]}{path.suffix}")
 
 
-def _stored_field(path: Path, key: str, device: str) -> tuple[SemanticField, list[dict[str, float | int]]] | None:
-    if not path.is_file():
+def _stored(run: Run, key: str) -> tuple[LiftedMasks, SemanticField, list[dict[str, float | int]]] | None:
+    if not run.folder.semantics_path.is_file():
         return None
     try:
-        return load_semantics(path, key=key, device=device)
+        lifted = load_lifted(lifted_path(run), key=key)
+        return lifted, *load_semantics(run.folder.semantics_path, key=key, device=run.device)
     except ArtifactError:
         return None

@@ -20,7 +20,7 @@ def run_all(run: Run) -> None:
     """Volume to report: stage 1, stage 2, queries, scores where truth is known, report."""
     psnr_db = run_stage1(run) if run.config.views.source == "inr" else None
     stage2 = run_stage2(run)
-    answers = run_infer(run, field=stage2.field, plan=stage2.plan)
+    answers = run_infer(run, stage2=stage2)
     scores = score(run, answers) if run.input.truth is not None else None
     report_run(run, answers, stage2.statistics, stage2.history, psnr_db=psnr_db, scores=scores)
 

@@ -15,6 +15,7 @@ from voxlang.geometry.grid import VolumeGrid, transform_points
 from voxlang.query.config import QueryConfig
 from voxlang.query.text import TextQuery
 from voxlang.semantics.field import SemanticField, points_of_voxels
+from voxlang.semantics.lifting import LiftedMasks
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,11 +69,11 @@ class QueryResult:
 
 
 def relevancy_from_cosines(
-    positive: Float32[np.ndarray, "*a n"], negatives: Float32[np.ndarray, "*a k n"], *, temperature: float
+    positive: Float32[np.ndarray, "*a n"], negatives: Float32[np.ndarray, "*b k n"], *, temperature: float
 ) -> Float32[np.ndarray, "*a n"]:
     """Smallest pairwise softmax of a prompt against each negative.
 
-    ``min_k exp(T s) / (exp(T s) + exp(T s_k)) = sigmoid(T (s - max_k s_k))``
+    ``min_k exp(T s) / (exp(T s) + exp(T s_k)) = sigmoid(T (s - max_k s_k))``; leading axes of the negatives broadcast.
 
     Source: LERF, arXiv 2303.09553, equation 1; the temperature is the encoder's logit scale.
     """
@@ -80,28 +81,59 @@ def relevancy_from_cosines(
     return (1.0 / (1.0 + np.exp(-np.clip(margin, -60.0, 60.0)))).astype(np.float32)
 
 
+def relevancy_of_masks(lifted: LiftedMasks, query: TextQuery) -> Float32[np.ndarray, "3 p v"]:
+    """Relevancy per level and prompt at the voxels of a lifting: text meets the table of masks, then is gathered.
+
+    A mask's vector is compared as it is; what is averaged over views is the answer, not the vector.
+
+    Raises:
+        EncoderMismatchError: the text was embedded by another encoder than the masks.
+    """
+    require_same_encoder(lifted.encoder, query.encoder, where="relevancy_of_masks")
+    negatives = lifted.vectors @ query.negatives.T
+    per_mask = relevancy_from_cosines(
+        query.vectors @ lifted.vectors.T, negatives.T[None], temperature=query.temperature
+    )
+    return np.stack([lifted.quantity(per_mask.T, level)[0].T for level in LEVELS])
+
+
+def relevancy_of_field(
+    field: SemanticField, query: TextQuery, values: Float32[np.ndarray, "z y x"], voxel: Int64[np.ndarray, "v"]
+) -> Float32[np.ndarray, "3 p v"]:
+    """Relevancy per level and prompt at voxels, from the trained field.
+
+    Raises:
+        EncoderMismatchError: the text was embedded by another encoder than the field's.
+    """
+    require_same_encoder(field.encoder, query.encoder, where="relevancy_of_field")
+    xyz, value = points_of_voxels(field.grid, voxel, values)
+    cosines = field.scores(xyz, value, np.concatenate([query.vectors, query.negatives]))
+    n = len(query.prompts)
+    return relevancy_from_cosines(cosines[:, :n], cosines[:, None, n:], temperature=query.temperature)
+
+
 def answer_query(
-    field: SemanticField,
+    relevancy: Float32[np.ndarray, "3 p v"],
+    voxel: Int64[np.ndarray, "v"],
+    grid: VolumeGrid,
     query: TextQuery,
-    values: Float32[np.ndarray, "z y x"],
-    visible: Bool[np.ndarray, "z y x"],
     config: QueryConfig,
 ) -> list[QueryResult]:
     """Select the voxels that each prompt means.
 
+    On every level a voxel may go to a prompt whose relevancy there is above the threshold, and with competition above
+    that of all other prompts. A prompt is answered on the level where its selection is the most certain.
+
     Args:
-        field: trained semantic field.
-        query: embedded prompts and negatives.
-        values: normalised scalar values on the field's grid.
-        visible: voxels that some transfer function shows; only these can be selected.
+        relevancy: per level, prompt and voxel, of `relevancy_of_masks` or `relevancy_of_field`.
+        voxel: flat indices of the voxels that some view or transfer function shows; only these can be selected.
+        grid: the grid they belong to.
+        query: the prompts.
         config: level, threshold, competition.
 
     Raises:
-        EncoderMismatchError: the text was embedded by another encoder than the field's.
-        QueryError: nothing is visible.
+        QueryError: no voxels.
     """
-    require_same_encoder(field.encoder, query.encoder, where="answer_query")
-    voxel = np.flatnonzero(visible)
     if not len(voxel):
         raise QueryError(
             "voxels that a transfer function shows",
@@ -109,46 +141,46 @@ def answer_query(
             where="answer_query",
             do="use a transfer function with some opacity over this volume's values",
         )
-    xyz, value = points_of_voxels(field.grid, voxel, values)
-    cosines = field.scores(xyz, value, np.concatenate([query.vectors, query.negatives]))
-    n_prompts = len(query.prompts)
-    negatives = cosines[:, n_prompts:]
-    relevancies = [
-        relevancy_from_cosines(cosines[:, p], negatives, temperature=query.temperature) for p in range(n_prompts)
-    ]
     n_least = max(1, int(config.min_share * len(voxel)))
-    levels = [_choose_level(r, config, n_least) for r in relevancies]
+    chosen = relevancy > config.threshold
+    if config.compete:
+        chosen &= relevancy >= relevancy.max(axis=1, keepdims=True)
     results = []
-    for p, (relevancy, level) in enumerate(zip(relevancies, levels, strict=True)):
-        chosen = relevancy[level] > config.threshold
-        if config.compete:
-            for other in range(n_prompts):
-                if other != p and levels[other] == level:
-                    chosen &= cosines[level, p] >= cosines[level, other]
-        found = int(chosen.sum()) >= n_least
-        best = relevancy[level][chosen] if found else np.partition(relevancy[level], -n_least)[-n_least:]
-        selected = np.zeros(field.grid.n_voxels, bool)
-        selected[voxel[chosen]] = found
+    for p, prompt in enumerate(query.prompts):
+        level = _choose_level(relevancy[:, p], chosen[:, p], config, n_least)
+        mine = chosen[level, p]
+        found = int(mine.sum()) >= n_least
+        selected = np.zeros(grid.n_voxels, bool)
+        selected[voxel[mine]] = found
         results.append(
             QueryResult(
-                query.prompts[p],
+                prompt,
                 level,
                 found,
-                float(best.mean()),
-                selected.reshape(field.grid.shape_zyx),
-                relevancy,
+                _certainty(relevancy[level, p], mine, n_least),
+                selected.reshape(grid.shape_zyx),
+                relevancy[:, p],
                 voxel,
-                field.grid,
+                grid,
             )
         )
     return results
 
 
-def _choose_level(relevancy: Float32[np.ndarray, "3 v"], config: QueryConfig, n_least: int) -> Level:
-    """The forced level, or the one whose best region of the least size is the most certain; ties go to the coarser."""
+def _certainty(relevancy: Float32[np.ndarray, "v"], chosen: Bool[np.ndarray, "v"], n_least: int) -> float:
+    """Mean relevancy of the chosen voxels; where they are too few, of the best ones, at most one half."""
+    if int(chosen.sum()) >= n_least:
+        return float(relevancy[chosen].mean())
+    return min(0.5, float(np.partition(relevancy, -n_least)[-n_least:].mean()))
+
+
+def _choose_level(
+    relevancy: Float32[np.ndarray, "3 v"], chosen: Bool[np.ndarray, "3 v"], config: QueryConfig, n_least: int
+) -> Level:
+    """The forced level, or the one whose selection is the most certain; ties go to the coarser."""
     if config.level != "auto":
         return level_from_name(config.level)
-    certainty = [float(np.partition(r, -n_least)[-n_least:].mean()) for r in relevancy]
+    certainty = [_certainty(r, c, n_least) for r, c in zip(relevancy, chosen, strict=True)]
     return max(reversed(LEVELS), key=lambda level: round(certainty[level], 3))
 
 

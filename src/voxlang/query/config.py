@@ -21,8 +21,10 @@ class QueryConfig(BaseModel):
     """Texts that a prompt must beat at a voxel."""
     templates: tuple[str, ...] = ("{}", "a rendering of the {}", "the {} of a volume")
     """Sentences that a prompt is put into; their vectors are averaged."""
+    source: Literal["masks", "field"] = "masks"
+    """Answer from the masks lifted in closed form, or from the trained semantic field."""
     level: Literal["auto", "small", "part", "whole"] = "auto"
-    """Level to answer on; auto takes the one with the most certain region, per prompt."""
+    """Level to answer on; auto takes the one with the most certain selection, per prompt."""
     threshold: float = Field(default=0.5, gt=0, lt=1)
     """Relevancy above which a voxel is selected; 0.5 means nearer to the prompt than to any negative."""
     temperature: float = Field(default=0.0, ge=0)
@@ -30,6 +32,6 @@ class QueryConfig(BaseModel):
     min_share: float = Field(default=5e-4, ge=0, lt=1)
     """A selection smaller than this share of the visible voxels counts as not found."""
     compete: bool = True
-    """Whether prompts on one level compete for a voxel; without it selections may overlap on a level."""
+    """Whether prompts compete for a voxel on each level; without it selections may overlap on a level."""
     format: Literal["auto", "nrrd", "nii.gz"] = "auto"
     """File format of label maps and relevancy volumes; auto answers a NIfTI with a NIfTI and all others with NRRD."""

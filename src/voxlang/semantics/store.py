@@ -1,19 +1,24 @@
-"""The semantic field on disk: one safetensors file that says what it was trained on."""
+"""Stage 2 on disk: the semantic field and the lifted masks, each with the digest of what it was made from."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
+from scipy.sparse import csr_matrix
 
 from voxlang.core.artifacts import read_artifact, write_artifact
 from voxlang.core.errors import ArtifactError
+from voxlang.core.levels import LEVELS
 from voxlang.embed.types import EncoderId
 from voxlang.geometry.grid import VolumeGrid
 from voxlang.semantics.config import SemanticsConfig
 from voxlang.semantics.field import SemanticField
+from voxlang.semantics.lifting import LiftedMasks
 
 KIND = "semantic-field"
+LIFTED_KIND = "lifted-masks"
 
 
 def save_semantics(path: Path | str, field: SemanticField, *, key: str, history: list[dict[str, float | int]]) -> None:
@@ -46,13 +51,7 @@ def load_semantics(
         ArtifactError: no such file, foreign, damaged, or trained on other inputs.
     """
     tensors, meta = read_artifact(path, KIND)
-    if key is not None and meta["key"] != key:
-        raise ArtifactError(
-            f"a semantic field of inputs {key}",
-            got=f"one of inputs {meta['key']}",
-            where=str(path),
-            do="run main.py --mode=stage2 with the present settings",
-        )
+    _require_key(meta["key"], key, path)
     field = SemanticField(
         SemanticsConfig.model_validate(meta["config"]),
         VolumeGrid.from_dict(meta["grid"]),
@@ -60,3 +59,44 @@ def load_semantics(
     )
     field.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
     return field.to(device).eval(), meta["history"]
+
+
+def save_lifted(path: Path | str, lifted: LiftedMasks, *, key: str) -> None:
+    """Write lifted masks; weights in half precision, which is far finer than their use."""
+    tensors = {name: getattr(lifted, name) for name in ("voxel", "seen", "vectors", "level", "view")}
+    for level, matrix in zip(LEVELS, lifted.weights, strict=True):
+        tensors[f"{level.letter}_data"] = matrix.data.astype(np.float16)
+        tensors[f"{level.letter}_column"] = matrix.indices.astype(np.int32)
+        tensors[f"{level.letter}_start"] = matrix.indptr.astype(np.int64)
+    meta = {"grid": lifted.grid.as_dict(), "encoder": lifted.encoder.as_dict(), "key": key}
+    write_artifact(path, LIFTED_KIND, tensors=tensors, meta=meta)
+
+
+def load_lifted(path: Path | str, *, key: str | None = None) -> LiftedMasks:
+    """Read a file of `save_lifted`.
+
+    Raises:
+        ArtifactError: no such file, foreign, damaged, or made from other inputs than `key` says.
+    """
+    tensors, meta = read_artifact(path, LIFTED_KIND)
+    _require_key(meta["key"], key, path)
+    shape = (len(tensors["voxel"]), len(tensors["vectors"]))
+    weights = tuple(
+        csr_matrix(
+            (tensors[f"{k}_data"].astype(np.float32), tensors[f"{k}_column"], tensors[f"{k}_start"]), shape=shape
+        )
+        for k in (level.letter for level in LEVELS)
+    )
+    plain = {name: tensors[name] for name in ("voxel", "seen", "vectors", "level", "view")}
+    grid, encoder = VolumeGrid.from_dict(meta["grid"]), EncoderId.from_dict(meta["encoder"])
+    return LiftedMasks(weights=weights, grid=grid, encoder=encoder, **plain)
+
+
+def _require_key(got: str, wanted: str | None, path: Path | str) -> None:
+    if wanted is not None and got != wanted:
+        raise ArtifactError(
+            f"a file made from inputs {wanted}",
+            got=f"one made from inputs {got}",
+            where=str(path),
+            do="run main.py --mode=stage2 with the present settings",
+        )
