@@ -57,6 +57,8 @@ class LossConfig(BaseModel):
     """Weight of the squared error of the predicted IoU."""
     auxiliary: float = 1.0
     """Weight of the auxiliary pixel-embedding head."""
+    auxiliary_balanced: float = 1.0
+    """Weight, within the auxiliary loss, of the cross entropy in which object and surroundings count the same."""
 
 
 class SegTrainConfig(BaseModel):
@@ -74,6 +76,8 @@ class SegTrainConfig(BaseModel):
     """Where the finished weights go."""
     render_dir: str | None = None
     """Folder of rendered views written by `segtrain.renders`; needed by phases with the source "renders"."""
+    family_shares: dict[str, float] = {}
+    """Weight of each phantom family among the renders; a family that is not named weighs 1. Empty: as on disk."""
     phases: tuple[PhaseConfig, ...] = Field(min_length=1)
     """The curriculum, in order."""
     loss: LossConfig = LossConfig()
@@ -134,10 +138,15 @@ def load_config(path: Path | str) -> SegTrainConfig:
 
 def smoke_config(config: SegTrainConfig, run_dir: str) -> SegTrainConfig:
     """Shrink a recipe to a few steps on shapes on the CPU: a check that everything runs, not a training."""
-    first = config.phases[0]
+    plain = config.phases[0].model_copy(update={"start_decoder": False, "encoder_rate": 1.0, "box_fraction": 0.0})
     phases = (
-        first.model_copy(update={"steps": 3, "sources": {"shapes-simple": 1.0}, "box_fraction": 0.0}),
-        first.model_copy(update={"steps": 2, "sources": {"shapes-full": 1.0}, "box_fraction": 1.0}),
+        plain.model_copy(update={"steps": 2, "sources": {"shapes-simple": 1.0}, "train_decoder": False}),
+        plain.model_copy(
+            update={"steps": 2, "sources": {"shapes-full": 1.0}, "train_decoder": True, "start_decoder": True}
+        ),
+        plain.model_copy(
+            update={"steps": 1, "sources": {"shapes-full": 1.0}, "train_decoder": True, "box_fraction": 1.0}
+        ),
     )
     return config.model_copy(
         update={

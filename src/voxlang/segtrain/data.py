@@ -95,7 +95,7 @@ def make_sources(config: SegTrainConfig) -> dict[str, PictureSource]:
                 )
             from voxlang.segtrain.renders import RenderSource
 
-            sources[name] = RenderSource(config.render_dir)
+            sources[name] = RenderSource(config.render_dir, shares=config.family_shares)
         else:
             stage: Stage = "simple" if name == "shapes-simple" else "full"
             sources[name] = ShapeSource(stage, seed=config.seed, window=config.window, new_per_step=config.new_per_step)

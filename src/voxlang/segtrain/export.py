@@ -18,6 +18,7 @@ def export_weights(
     *,
     steps: int,
     seconds: float,
+    logit_scale: float = 1.0,
     dtype: torch.dtype = torch.float16,
 ) -> Path:
     """Write the SAM 2 part of a student; the auxiliary head is left out.
@@ -30,6 +31,8 @@ def export_weights(
         config: its recipe; `export_path` says where to write.
         steps: optimizer steps done.
         seconds: seconds of training.
+        logit_scale: factor on all mask logits, folded into the last layers. It moves no mask, which is cut at 0; it
+            says what a logit of 1 means, and so what stability at an offset of 1 asks for.
         dtype: how the numbers are stored.
 
     Returns:
@@ -37,7 +40,12 @@ def export_weights(
     """
     from safetensors.torch import save_file
 
-    tensors = {name: t.detach().cpu().to(dtype).contiguous() for name, t in student.sam.state_dict().items()}
+    state = {name: t.detach().cpu().float() for name, t in student.sam.state_dict().items()}
+    last = len(student.sam.sam_mask_decoder.output_hypernetworks_mlps[0].layers) - 1
+    for name in state:
+        if "output_hypernetworks_mlps" in name and f".layers.{last}." in name:
+            state[name] = state[name] * logit_scale
+    tensors = {name: t.to(dtype).contiguous() for name, t in state.items()}
     digest = digest_bytes(b"".join(n.encode() + tensors[n].numpy().tobytes() for n in sorted(tensors)))
     metadata = {
         "kind": "sam2-weights",
@@ -47,6 +55,7 @@ def export_weights(
         "steps": str(steps),
         "seconds": f"{seconds:.0f}",
         "seed": str(config.seed),
+        "logit_scale": str(logit_scale),
         "licence": "MIT",
     }
     path = Path(config.export_path)

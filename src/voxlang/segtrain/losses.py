@@ -90,7 +90,9 @@ def loss_of(
     if answers.auxiliary_logits is not None:
         w = weights[..., 1:]
         focal, dice = mask_terms(answers.auxiliary_logits, batch.targets[:, :, 1:])
-        auxiliary = ((config.focal * focal + config.dice * dice) * w).sum() / w.sum().clamp(min=1)
+        balanced = balanced_entropy(answers.auxiliary_logits, batch.targets[:, :, 1:])
+        each = config.focal * focal + config.dice * dice + config.auxiliary_balanced * balanced
+        auxiliary = (each * w).sum() / w.sum().clamp(min=1)
         total = total + config.auxiliary * auxiliary
         iou = true_iou(answers.auxiliary_logits, batch.targets[:, :, 1:])
         for token, name in enumerate(("small", "part", "whole")):

@@ -7,6 +7,7 @@ evaluations use.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -83,7 +84,9 @@ def write_renders(folder: Path | str, config: RenderConfig) -> list[Path]:
 class RenderSource:
     """All views of a folder's training split in memory, a byte per pixel and level."""
 
-    def __init__(self, folder: Path | str, split: Split = "train") -> None:
+    def __init__(
+        self, folder: Path | str, split: Split = "train", *, shares: Mapping[str, float] | None = None
+    ) -> None:
         from voxlang.scenes.buffer import read_scenes, scene_files
 
         folder = Path(folder) / split
@@ -104,6 +107,9 @@ class RenderSource:
         self._rgb, self._regions = np.concatenate(rgb), np.concatenate(regions)
         self._shown = np.flatnonzero((self._regions[:, 2] != _NONE).mean((1, 2)) > 0.005)
         """Views that show at least something."""
+        names = [self.families[int(j)] for j in self._shown]
+        weight = np.array([(shares or {}).get(name, 1.0) / names.count(name) for name in names])
+        self._chances = weight / weight.sum() if shares else np.full(len(names), 1 / max(len(names), 1))
 
     def __len__(self) -> int:
         return len(self._shown)
@@ -120,4 +126,4 @@ class RenderSource:
 
     def draw(self, rng: np.random.Generator, step: int) -> LabelledPicture:
         """Any view; the step does not matter."""
-        return self.picture(int(rng.integers(len(self))))
+        return self.picture(int(rng.choice(len(self), p=self._chances)))

@@ -27,9 +27,10 @@ MetricCallback = Callable[[int, dict[str, float]], None]
 _BATCHES_TO_START = 6
 CHECKPOINT_NAME = "checkpoint.pt"
 LOG_NAME = "log.jsonl"
-NECK_RATE = 0.1
-"""Rate of the encoder's neck as a share of the trunk's. The neck sums unnormalised features: at the full rate its
-output jumps from step to step, and the few mask channels behind it die in the flat part of their GELU."""
+NECK_RATE = 0.01
+"""Rate of the encoder's neck as a share of the trunk's. The neck sums large, unnormalised features with small weights:
+at the full rate its output jumps from step to step, and the few mask channels behind it die in the flat part of their
+GELU."""
 
 
 @dataclass(frozen=True, eq=False)
