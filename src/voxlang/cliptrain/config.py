@@ -109,6 +109,8 @@ class ClipTrainConfig(BaseModel):
     """Steps in which only the text tower learns, from the teacher."""
     steps: int = Field(1500, gt=0)
     """Steps of both towers after that."""
+    polish_steps: int = Field(1000, ge=0)
+    """Steps of the text tower alone after that: words without pictures follow the names near them."""
     batch_size: int = Field(192, ge=2)
     """Crops per step."""
     text_batch: int = Field(384, ge=2)
@@ -196,6 +198,7 @@ def smoke_config(config: ClipTrainConfig, run_dir: str) -> ClipTrainConfig:
             "teacher": "hash",
             "text_steps": 3,
             "steps": 3,
+            "polish_steps": 2,
             "batch_size": 12,
             "text_batch": 16,
             "absent_nouns": 4,

@@ -23,7 +23,7 @@ from voxlang.cliptrain.config import ClipTrainConfig
 from voxlang.cliptrain.crops_data import CropPool, load_crops
 from voxlang.cliptrain.losses import auxiliary_loss, calibration_loss, contrast_loss, distillation_loss, relation_loss
 from voxlang.cliptrain.model import augmented, build_model, image_pixels
-from voxlang.cliptrain.teacher import concept_similarity, load_teacher, teacher_space
+from voxlang.cliptrain.teacher import TeacherSpace, concept_similarity, load_teacher, teacher_space
 from voxlang.cliptrain.tokenizer import encode_tokens, make_tokenizer
 from voxlang.core.artifacts import atomic_path
 from voxlang.core.errors import ConfigError
@@ -46,6 +46,8 @@ class ClipTrainResult:
     """Its vocabulary."""
     table: ConceptTable
     """The concepts that it was trained on."""
+    space: TeacherSpace
+    """The teacher's phrases."""
     steps: int
     """Steps done, earlier runs included."""
     seconds: float
@@ -95,7 +97,7 @@ class _Loop:
         size = config.model.image_size
         self.pool = CropPool(crops, self.table, bonsai_share=config.bonsai_share, image_size=size)
         teacher = load_teacher(config.teacher)
-        space = teacher_space(
+        self.space = space = teacher_space(
             self.table, teacher, dim=config.model.embed_dim, cache=self.run_dir, seed=config.seed
         )  # fmt: skip
         self.table.relax(concept_similarity(self.table, space))
@@ -140,7 +142,7 @@ class _Loop:
         self._save()
         model = self.average.module.to("cpu").eval().requires_grad_(False)
         return ClipTrainResult(
-            model, self.tokenizer, self.table, self.step, self.seconds, len(self.pool), last
+            model, self.tokenizer, self.table, self.space, self.step, self.seconds, len(self.pool), last
         )  # fmt: skip
 
     def _step(self) -> dict[str, float]:
