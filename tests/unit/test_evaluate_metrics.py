@@ -16,6 +16,7 @@ TREE = PartTree(
         Part(1, "plant", Level.WHOLE, None),
         Part(2, "pot", Level.PART, 1, ("vessel",)),
         Part(3, "leaves", Level.PART, 1),
+        Part(4, "bud", Level.SMALL, 3),
     )
 )
 
@@ -24,6 +25,7 @@ def truth() -> LabelVolume:
     labels = np.zeros((3, 4, 5), np.uint16)
     labels[0] = 2
     labels[2, :2] = 3
+    labels[2, 0, 0] = 4
     return LabelVolume(labels, GRID, TREE)
 
 
@@ -76,3 +78,10 @@ def test_queries_are_scored_by_name_and_synonym():
 def test_no_prompt_with_truth_is_an_error_that_lists_the_names():
     with pytest.raises(QueryError, match="leaves, plant, pot"):
         evaluate_queries([answer("moon", boxes())], truth())
+
+
+def test_smalls_have_a_mean_of_their_own():
+    report = evaluate_queries([answer("pot", boxes(np.s_[0])), answer("bud", boxes())], truth())
+    assert report.value("iou") == 1.0
+    assert report.value("iou", "mean of small") == 0.0
+    assert report.value("iou", "leaves") is None

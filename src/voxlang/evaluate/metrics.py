@@ -9,11 +9,13 @@ import numpy as np
 from jaxtyping import Bool
 
 from voxlang.core.errors import QueryError
+from voxlang.core.levels import Level
 from voxlang.query.answer import QueryResult
-from voxlang.volume.types import LabelVolume
+from voxlang.volume.types import LabelVolume, Part
 
 PROTOCOL = "voxel-iou-1"
-"""Version of the protocol: selected against true voxels over the whole grid, thresholds never swept."""
+"""Version of the protocol: selected against true voxels over the whole grid, thresholds never swept; "mean" is over the
+prompts that name wholes and parts, "mean of small" over those that name smalls."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,9 @@ class EvalReport:
     rows: tuple[EvalRow, ...]
     protocol: str = PROTOCOL
 
-    def value(self, metric: str, subject: str = "mean") -> float:
-        """The number of a metric and subject."""
-        return next(r.value for r in self.rows if (r.metric, r.subject) == (metric, subject))
+    def value(self, metric: str, subject: str = "mean") -> float | None:
+        """The number of a metric and subject; None if it was not measured."""
+        return next((r.value for r in self.rows if (r.metric, r.subject) == (metric, subject)), None)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able rows and protocol version."""
@@ -65,11 +67,15 @@ def evaluate_queries(results: list[QueryResult], truth: LabelVolume) -> EvalRepo
         QueryError: no prompt names a part.
     """
     rows: list[EvalRow] = []
+    groups: dict[str, list[str]] = {"mean": [], "mean of small": []}
     for result in results:
-        mask = truth_of(result.prompt, truth)
-        if mask is not None:
+        parts = parts_named(result.prompt, truth)
+        if parts:
+            mask = np.logical_or.reduce([truth.mask_of(p.id) for p in parts])
             rows.append(EvalRow("iou", result.prompt, iou(result.selected, mask), int(mask.sum())))
             rows.append(EvalRow("dice", result.prompt, dice(result.selected, mask), int(mask.sum())))
+            small = all(p.level == Level.SMALL for p in parts)
+            groups["mean of small" if small else "mean"].append(result.prompt)
     if not rows:
         raise QueryError(
             f"a prompt that names a part: {', '.join(sorted(p.name for p in truth.tree))}",
@@ -78,16 +84,21 @@ def evaluate_queries(results: list[QueryResult], truth: LabelVolume) -> EvalRepo
             do="query these names, or pass the names of the label map with --volume.label-names",
         )
     means = [
-        EvalRow(metric, "mean", float(np.mean([r.value for r in rows if r.metric == metric])), len(rows) // 2)
+        EvalRow(metric, group, float(np.mean([r.value for r in rows if (r.metric, r.subject) in wanted])), len(prompts))
         for metric in ("iou", "dice")
+        for group, prompts in groups.items()
+        if prompts and (wanted := {(metric, p) for p in prompts})
     ]
     return EvalReport((*means, *rows))
 
 
+def parts_named(prompt: str, truth: LabelVolume) -> list[Part]:
+    """The parts whose name or synonym the prompt is (case does not matter)."""
+    key = prompt.strip().lower()
+    return [p for p in truth.tree if key == p.name.lower() or key in (s.lower() for s in p.synonyms)]
+
+
 def truth_of(prompt: str, truth: LabelVolume) -> Bool[np.ndarray, "z y x"] | None:
     """True voxels of a prompt that is the name or a synonym of one or several parts; None if it names none."""
-    key = prompt.strip().lower()
-    ids = [p.id for p in truth.tree if key == p.name.lower() or key in (s.lower() for s in p.synonyms)]
-    if not ids:
-        return None
-    return np.logical_or.reduce([truth.mask_of(i) for i in ids])
+    parts = parts_named(prompt, truth)
+    return np.logical_or.reduce([truth.mask_of(p.id) for p in parts]) if parts else None

@@ -177,7 +177,7 @@ def _target_of(
     )
     panels = level_panels(rgb, hierarchy)
     save_png(run.folder.folder("masks") / f"view_{i:03d}.png", panels)
-    run.tracker.log_image("masks", panels, i)
+    run.tracker.log_image("mask_panels", panels, i)
     return make_view_target(view, hierarchy, embeddings, key=key)
 
 

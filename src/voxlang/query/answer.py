@@ -121,8 +121,8 @@ def answer_query(
 ) -> list[QueryResult]:
     """Select the voxels that each prompt means.
 
-    On every level a voxel may go to a prompt whose relevancy there is above the threshold, and with competition above
-    that of all other prompts. A prompt is answered on the level where its selection is the most certain.
+    A prompt is answered on the level where what it selects is the most certain. On that level a voxel goes to it if its
+    relevancy there is above the threshold, and with competition not below that of any other prompt of the same level.
 
     Args:
         relevancy: per level, prompt and voxel, of `relevancy_of_masks` or `relevancy_of_field`.
@@ -142,13 +142,14 @@ def answer_query(
             do="use a transfer function with some opacity over this volume's values",
         )
     n_least = max(1, int(config.min_share * len(voxel)))
-    chosen = relevancy > config.threshold
-    if config.compete:
-        chosen &= relevancy >= relevancy.max(axis=1, keepdims=True)
+    levels = [_choose_level(relevancy[:, p], config, n_least) for p in range(len(query.prompts))]
     results = []
     for p, prompt in enumerate(query.prompts):
-        level = _choose_level(relevancy[:, p], chosen[:, p], config, n_least)
-        mine = chosen[level, p]
+        level = levels[p]
+        mine = relevancy[level, p] > config.threshold
+        rivals = [q for q in range(len(levels)) if levels[q] == level and q != p]
+        if config.compete and rivals:
+            mine &= relevancy[level, p] >= relevancy[level, rivals].max(axis=0)
         found = int(mine.sum()) >= n_least
         selected = np.zeros(grid.n_voxels, bool)
         selected[voxel[mine]] = found
@@ -174,13 +175,11 @@ def _certainty(relevancy: Float32[np.ndarray, "v"], chosen: Bool[np.ndarray, "v"
     return min(0.5, float(np.partition(relevancy, -n_least)[-n_least:].mean()))
 
 
-def _choose_level(
-    relevancy: Float32[np.ndarray, "3 v"], chosen: Bool[np.ndarray, "3 v"], config: QueryConfig, n_least: int
-) -> Level:
+def _choose_level(relevancy: Float32[np.ndarray, "3 v"], config: QueryConfig, n_least: int) -> Level:
     """The forced level, or the one whose selection is the most certain; ties go to the coarser."""
     if config.level != "auto":
         return level_from_name(config.level)
-    certainty = [_certainty(r, c, n_least) for r, c in zip(relevancy, chosen, strict=True)]
+    certainty = [_certainty(r, r > config.threshold, n_least) for r in relevancy]
     return max(reversed(LEVELS), key=lambda level: round(certainty[level], 3))
 
 
