@@ -13,6 +13,10 @@ LevelRule = Literal["containment", "area", "percentile"]
 
 _PRESETS: dict[str, tuple[SamSize, int]] = {"speed": ("small", 16), "quality": ("large", 32), "coverage": ("large", 64)}
 """Size and points per side of each preset."""
+_OFFICIAL_THRESHOLDS = (0.7, 0.92)
+"""Predicted IoU and stability of the original pipeline."""
+_MICRO_THRESHOLDS = (0.2, 0.5)
+"""The same for the embedded model; chosen on development seeds of the phantoms."""
 
 
 class SamSettings(BaseModel):
@@ -34,10 +38,12 @@ class SamSettings(BaseModel):
     masks."""
     points_per_batch: int = Field(64, ge=1)
     """Prompts decoded at a time: a matter of speed and memory only."""
-    pred_iou_thresh: float = Field(0.7, ge=0, le=1)
-    """Masks whose predicted IoU is not above this are dropped. Lower gives more masks."""
-    stability_score_thresh: float = Field(0.92, ge=0, le=1)
-    """Masks whose stability is below this are dropped. Lower gives more masks."""
+    pred_iou_thresh: float | None = Field(None, ge=0, le=1)
+    """Masks whose predicted IoU is not above this are dropped. Lower gives more masks. Without it 0.7, and 0.2 for the
+    embedded model, which is small and says so."""
+    stability_score_thresh: float | None = Field(None, ge=0, le=1)
+    """Masks whose stability is below this are dropped. Lower gives more masks. Without it 0.92, and 0.5 for the
+    embedded model."""
     stability_score_offset: float = Field(1.0, ge=0)
     """Logit distance of the two cuts between which the stability is measured."""
     box_nms_thresh: float = Field(0.7, ge=0, le=1)
@@ -60,11 +66,19 @@ class SamSettings(BaseModel):
     """Torch device; "auto" is CUDA where there is one, else CPU."""
 
     def resolved(self) -> SamSettings:
-        """The same settings with `size` and `points_per_side` filled in from the preset or the defaults."""
-        size, points = _PRESETS.get(self.preset or "", ("micro", 32))
-        return self.model_copy(
-            update={"size": self.size or size, "points_per_side": self.points_per_side or points},
-        )
+        """The same settings with all that was left out filled in from the preset, the size or the defaults."""
+        preset_size, points = _PRESETS.get(self.preset or "", ("micro", 32))
+        size = self.size or preset_size
+        iou, stability = _MICRO_THRESHOLDS if size == "micro" else _OFFICIAL_THRESHOLDS
+        filled = {
+            "size": size,
+            "points_per_side": self.points_per_side or points,
+            "pred_iou_thresh": iou if self.pred_iou_thresh is None else self.pred_iou_thresh,
+            "stability_score_thresh": (
+                stability if self.stability_score_thresh is None else self.stability_score_thresh
+            ),
+        }
+        return self.model_copy(update=filled)
 
     def mask_key(self) -> dict[str, Any]:
         """The settings that decide which masks come out, for cache keys: no speed settings, no places of files."""
