@@ -138,8 +138,10 @@ def test_small_regions_are_cleaned_without_the_cuda_extension(micro, recwarn):
 
 def test_tiny_has_the_names_and_settings_of_the_official_builder():
     from hydra import initialize_config_module
+    from hydra.core.global_hydra import GlobalHydra
 
     ours = build_sam2_model("tiny")
+    GlobalHydra.instance().clear()  # importing sam2 elsewhere leaves its own initialisation behind
     generator = SamGenerator(ours, SamSettings(), config_digest="c")
     with initialize_config_module("sam2", version_base="1.2"):
         from sam2.build_sam import build_sam2

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, identity
 
 from voxlang.core.errors import EncoderMismatchError, QueryError
 from voxlang.core.levels import Level
@@ -173,6 +173,7 @@ def lifted_halves(encoder: EncoderId = ENCODER) -> LiftedMasks:
     return LiftedMasks(
         np.arange(60),
         (empty, weights, empty),
+        identity(60, dtype=np.float32, format="csr"),
         np.ones(60, np.float32),
         EYE[:2],
         np.ones(2, np.int16),

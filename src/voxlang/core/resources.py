@@ -164,7 +164,14 @@ def _sample(meter: StageMeter, stop: threading.Event) -> None:
 
 
 def _lifetime_peak_bytes() -> int:
-    """Highest resident memory of this process in its life; 0 where the system does not tell."""
+    """Highest resident memory of this process in its life; 0 where the system does not tell.
+
+    Linux's VmHWM begins anew with each program; getrusage would begin with the peak of the process that started it.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        line = next((row for row in status.read_text().splitlines() if row.startswith("VmHWM:")), "VmHWM: 0 kB")
+        return int(line.split()[1]) * 1024
     try:
         import resource
     except ImportError:

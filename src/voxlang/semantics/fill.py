@@ -2,8 +2,8 @@
 
 The inside of an opaque thing adds nothing to any picture, yet it belongs to the thing. In the space of position and
 scalar value, each measured in units of how far it may differ, an unseen voxel takes the mean of its nearest well-seen
-voxels: soil under the surface takes from the soil above it, not from the pot beside it. In mask-id space this is one
-sparse product, K W.
+voxels: soil under the surface takes from the soil above it, not from the pot beside it. This is one sparse matrix that
+is never multiplied out.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Bool, Float32
 from scipy.ndimage import uniform_filter
-from scipy.sparse import csr_matrix, vstack
+from scipy.sparse import csr_matrix
 
 from voxlang.geometry.grid import VolumeGrid
 from voxlang.semantics.config import SemanticsConfig
@@ -35,7 +35,7 @@ def fill_unseen(
         config: units of position and value, number of neighbours, and what counts as well seen.
 
     Returns:
-        The lifting over all voxels that are well seen or visible; unchanged where nothing is well seen.
+        The lifting over all voxels that are well seen or visible; the same where there is nothing to fill.
     """
     from scipy.spatial import cKDTree
 
@@ -51,16 +51,20 @@ def fill_unseen(
     distance, neighbour = distance.reshape(len(targets), k), neighbour.reshape(len(targets), k)
     share = 1.0 / (distance + 1e-3)
     share = (share / share.sum(axis=1, keepdims=True)).astype(np.float32)
-    rows = np.repeat(np.arange(len(targets)), k)
-    mix = csr_matrix((share.ravel(), (rows, neighbour.ravel())), shape=(len(targets), len(sources)))
     voxel = np.concatenate([sources, targets])
     order = np.argsort(voxel)
-    kept = [w[np.flatnonzero(well)] for w in lifted.weights]
+    place = np.empty(len(voxel), np.int64)
+    place[order] = np.arange(len(voxel))
+    own = np.arange(len(sources))
+    rows = np.concatenate([place[own], np.repeat(place[len(sources) :], k)])
+    columns = np.concatenate([own, neighbour.ravel()])
+    shares = np.concatenate([np.ones(len(sources), np.float32), share.ravel()])
     seen = np.concatenate([lifted.seen[well], np.zeros(len(targets), np.float32)])
     return dataclasses.replace(
         lifted,
         voxel=voxel[order],
-        weights=tuple(vstack([w, mix @ w]).tocsr()[order] for w in kept),
+        weights=tuple(w[np.flatnonzero(well)] for w in lifted.weights),
+        mix=csr_matrix((shares, (rows, columns)), shape=(len(voxel), len(sources))),
         seen=seen[order],
     )
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Float32, Int16, Int64
-from scipy.sparse import coo_matrix, csr_matrix
+from scipy.sparse import coo_matrix, csr_matrix, identity
 
 from voxlang.core.errors import VoxlangError
 from voxlang.core.levels import LEVELS, Level
@@ -32,9 +32,11 @@ class LiftedMasks:
     """The masks of all views, weighted onto the voxels that any view saw."""
 
     voxel: Int64[np.ndarray, "v"]
-    """Flat C-order index in [z, y, x] of each seen voxel, ascending."""
+    """Flat C-order index in [z, y, x] of each voxel that has an answer, ascending."""
     weights: tuple[csr_matrix, csr_matrix, csr_matrix]
-    """W[v, m] per level; rows as `voxel`, columns as `vectors`."""
+    """W[s, m] per level over the voxels s that were seen; columns as `vectors`."""
+    mix: csr_matrix
+    """[v, s]: what each voxel takes from the seen ones; a seen voxel takes from itself alone."""
     seen: Float32[np.ndarray, "v"]
     """Total weight each voxel received over all views, with or without a mask: the evidence."""
     vectors: Float32[np.ndarray, "m d"]
@@ -54,8 +56,13 @@ class LiftedMasks:
         """Lift any per-mask quantity at one level; returns (weighted mean per voxel, weight behind it, 0 = none)."""
         weights = self.weights[level]
         total = np.asarray(weights.sum(axis=1), dtype=np.float32).ravel()
-        mean = weights @ values.astype(np.float32)
-        return (mean / np.maximum(total, 1e-12)[:, None]).astype(np.float32), total
+        top = self.mix @ (weights @ values.astype(np.float32))
+        below = self.mix @ total
+        return (top / np.maximum(below, 1e-12)[:, None]).astype(np.float32), below.astype(np.float32)
+
+    def rows(self, index: np.ndarray, level: Level) -> csr_matrix:
+        """Weights [k, m] of some of the voxels (places in `voxel`) at one level."""
+        return self.mix[index] @ self.weights[level]
 
     def evidence(self) -> Float32[np.ndarray, "z y x"]:
         """Weight that all views together gave to each voxel; 0 = never seen."""
@@ -101,6 +108,7 @@ def lift_masks(targets: list[ViewTarget], samples: Iterable[RaySamples], grid: V
     return LiftedMasks(
         voxel,
         tuple(_stacked(parts, voxel, (len(voxel), offsets[-1])) for parts in entries),
+        identity(len(voxel), dtype=np.float32, format="csr"),
         seen,
         np.concatenate([t.vectors.astype(np.float32).reshape(-1, dim) for t in targets]),
         np.concatenate([t.mask_level for t in targets]).astype(np.int16),

@@ -64,10 +64,10 @@ def load_semantics(
 def save_lifted(path: Path | str, lifted: LiftedMasks, *, key: str) -> None:
     """Write lifted masks; weights in half precision, which is far finer than their use."""
     tensors = {name: getattr(lifted, name) for name in ("voxel", "seen", "vectors", "level", "view")}
-    for level, matrix in zip(LEVELS, lifted.weights, strict=True):
-        tensors[f"{level.letter}_data"] = matrix.data.astype(np.float16)
-        tensors[f"{level.letter}_column"] = matrix.indices.astype(np.int32)
-        tensors[f"{level.letter}_start"] = matrix.indptr.astype(np.int64)
+    for name, matrix in _matrices(lifted).items():
+        tensors[f"{name}_data"] = matrix.data.astype(np.float16)
+        tensors[f"{name}_column"] = matrix.indices.astype(np.int32)
+        tensors[f"{name}_start"] = matrix.indptr.astype(np.int64)
     meta = {"grid": lifted.grid.as_dict(), "encoder": lifted.encoder.as_dict(), "key": key}
     write_artifact(path, LIFTED_KIND, tensors=tensors, meta=meta)
 
@@ -80,16 +80,21 @@ def load_lifted(path: Path | str, *, key: str | None = None) -> LiftedMasks:
     """
     tensors, meta = read_artifact(path, LIFTED_KIND)
     _require_key(meta["key"], key, path)
-    shape = (len(tensors["voxel"]), len(tensors["vectors"]))
-    weights = tuple(
-        csr_matrix(
-            (tensors[f"{k}_data"].astype(np.float32), tensors[f"{k}_column"], tensors[f"{k}_start"]), shape=shape
-        )
-        for k in (level.letter for level in LEVELS)
-    )
+    n_seen, n_masks = len(tensors["s_start"]) - 1, len(tensors["vectors"])
+
+    def matrix(name: str, shape: tuple[int, int]) -> csr_matrix:
+        data = tensors[f"{name}_data"].astype(np.float32)
+        return csr_matrix((data, tensors[f"{name}_column"], tensors[f"{name}_start"]), shape=shape)
+
+    weights = tuple(matrix(level.letter, (n_seen, n_masks)) for level in LEVELS)
+    mix = matrix("mix", (len(tensors["voxel"]), n_seen))
     plain = {name: tensors[name] for name in ("voxel", "seen", "vectors", "level", "view")}
     grid, encoder = VolumeGrid.from_dict(meta["grid"]), EncoderId.from_dict(meta["encoder"])
-    return LiftedMasks(weights=weights, grid=grid, encoder=encoder, **plain)
+    return LiftedMasks(weights=weights, mix=mix, grid=grid, encoder=encoder, **plain)
+
+
+def _matrices(lifted: LiftedMasks) -> dict[str, csr_matrix]:
+    return {"mix": lifted.mix} | {level.letter: w for level, w in zip(LEVELS, lifted.weights, strict=True)}
 
 
 def _require_key(got: str, wanted: str | None, path: Path | str) -> None:

@@ -192,7 +192,7 @@ def _voxel_loss(
     hidden = field.hidden(torch.from_numpy(xyz).to(device), torch.from_numpy(value).to(device))
     losses = []
     for level in LEVELS:
-        weights = lifted.weights[level][rows]
+        weights = lifted.rows(rows, level)
         has = np.flatnonzero(np.diff(weights.indptr))
         if len(has):
             wanted = torch.from_numpy((weights[has] @ lifted.vectors).astype(np.float32)).to(device)
