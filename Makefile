@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.voxlang-installed
 
 export SAM2_BUILD_CUDA := 0
+# idle OpenMP threads must sleep, not spin: two busy processes on two cores would stall each other
+export OMP_WAIT_POLICY := passive
 
 .PHONY: setup demo test lint bench clean-venv
 
