@@ -3,11 +3,13 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
 from voxlang.core.errors import ConfigError
 from voxlang.masks.build import build_sam2_model
+from voxlang.masks.generate import build_sam_generator
 from voxlang.segtrain.average import WeightAverage
 from voxlang.segtrain.config import (
     PhaseConfig,
@@ -17,7 +19,9 @@ from voxlang.segtrain.config import (
     phase_at,
     smoke_config,
 )
+from voxlang.segtrain.evaluate import ask_points
 from voxlang.segtrain.export import export_weights
+from voxlang.segtrain.shapes import draw_picture
 from voxlang.segtrain.train import load_student, train
 
 RECIPE = "configs/training/sam2_micro.yaml"
@@ -109,6 +113,22 @@ def test_exported_weights_are_loaded_strictly_and_answer_alike(recipe, tmp_path)
     model = build_sam2_model("micro", path)
     for name, tensor in result.student.sam.state_dict().items():
         torch.testing.assert_close(model.state_dict()[name], tensor, atol=1e-3, rtol=1e-3)
+    scaled = build_sam2_model("micro", export_weights(result.student, config, steps=1, seconds=0.5, logit_scale=4.0))
+    picture = draw_picture(np.random.default_rng(0), "full")
+    (plain, iou), (large, same) = (ask_points(m, picture, np.array([[100.0, 90.0]])) for m in (model, scaled))
+    torch.testing.assert_close(large, 4 * plain, atol=2e-2, rtol=1e-2)
+    torch.testing.assert_close(same, iou)
+
+
+@pytest.mark.slow
+def test_shipped_weights_find_the_object():
+    """The official generator on a drawn picture of one bright disc: some mask is the disc."""
+    rows, columns = np.mgrid[:256, :256]
+    disc = (rows - 120) ** 2 + (columns - 140) ** 2 < 60**2
+    rgb = np.where(disc[..., None], np.array([190, 120, 60]), 0).astype(np.uint8)
+    masks = build_sam_generator("micro", 8, pred_iou_thresh=0.4, stability_score_thresh=0.7, device="cpu").generate(rgb)
+    best = max((m & disc).sum() / (m | disc).sum() for m in masks.all_dense())
+    assert best > 0.85
 
 
 @pytest.mark.slow

@@ -174,19 +174,23 @@ def build_student(model_yaml: str, *, seed: int, initial_weights: str | None = N
 
 
 _UNUSED = ("sam.memory_attention.", "sam.memory_encoder.", "sam.maskmem_tpos_enc", "sam.no_mem_pos_enc")
+_READERS = ("sam.sam_mask_decoder.conv_s", "auxiliary.lateral.")
 _ENCODER = ("sam.image_encoder.trunk.", "auxiliary.")
 _NECK = "sam.image_encoder.neck."
 
 
 def trained_parameters(student: SegmentationStudent) -> dict[str, list[nn.Parameter]]:
-    """Parameters that still pictures reach, in groups: decoder (with prompts), encoder (with the auxiliary head), neck.
+    """Parameters that still pictures reach, in groups that learn at different rates.
 
+    decoder (with prompts), readers (the first layers behind the neck), encoder (trunk and auxiliary head), neck.
     The memory of the video model is left out.
     """
-    groups: dict[str, list[nn.Parameter]] = {"decoder": [], "encoder": [], "neck": []}
+    groups: dict[str, list[nn.Parameter]] = {"decoder": [], "readers": [], "encoder": [], "neck": []}
     for name, parameter in student.named_parameters():
         if name.startswith(_NECK):
             groups["neck"].append(parameter)
+        elif name.startswith(_READERS):
+            groups["readers"].append(parameter)
         elif name.startswith(_ENCODER):
             groups["encoder"].append(parameter)
         elif not name.startswith(_UNUSED):

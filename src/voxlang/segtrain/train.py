@@ -27,10 +27,11 @@ MetricCallback = Callable[[int, dict[str, float]], None]
 _BATCHES_TO_START = 6
 CHECKPOINT_NAME = "checkpoint.pt"
 LOG_NAME = "log.jsonl"
-NECK_RATE = 0.01
-"""Rate of the encoder's neck as a share of the trunk's. The neck sums large, unnormalised features with small weights:
-at the full rate its output jumps from step to step, and the few mask channels behind it die in the flat part of their
-GELU."""
+RATES = {"decoder": 1.0, "readers": 4.0, "encoder": 1.0, "neck": 0.01}
+"""Learning rate of each group of parameters, as a share of the phase's. The neck sums large, unnormalised features with
+small weights: at the full rate its output jumps from step to step, and the few mask channels behind it die in the flat
+part of their GELU. The readers turn the small output of the neck into mask channels with large weights, which hardly
+move at the full rate."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,9 +137,7 @@ class _Loop:
         if phase.start_decoder and done == 0.0:
             self._start_decoder()
         for group in self.optimizer.param_groups:
-            share = {"decoder": 1.0, "encoder": phase.encoder_rate, "neck": phase.encoder_rate * NECK_RATE}[
-                group["name"]
-            ]
+            share = RATES[group["name"]] * (phase.encoder_rate if group["name"] in ("encoder", "neck") else 1.0)
             group["lr"] = share * learning_rate_at(config, self.step)
         bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and world.device.type == "cuda")
         gathered: dict[str, list[float]] = {}
