@@ -260,3 +260,19 @@ def test_no_connection_leaves_the_machine_and_no_file_leaves_the_runs(tmp_path):
     assert done.stdout.strip().count("\n") == 0
     assert list(working.iterdir()) == []
     assert [p for p in home.rglob("*") if p.is_file()] == []
+
+
+def test_runs_of_one_project_may_keep_a_name_in_different_formats(tmp_path):
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from voxlang.tracking.tracker import Tracker, TrackerConfig\n"
+        "root = Path(sys.argv[1])\n"
+        "for name, file in (('a', 'map.nrrd'), ('b', 'map.nii.gz')):\n"
+        "    (root / file).write_bytes(b'x')\n"
+        "    with Tracker(root / 'runs' / name, TrackerConfig(neptune='off')) as tracker:\n"
+        "        tracker.log_artifact('label_map', root / file)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "cannot write" not in done.stderr

@@ -129,8 +129,11 @@ class TrackioLog:
         self._log({name: self._trackio.Markdown(text)}, step)
 
     def artifact(self, name: str, path: Path) -> None:
-        """Add a file: copied below 16 MiB, else kept by its path and digest."""
-        artifact = self._trackio.Artifact(name=name.replace("/", "-"), type=path.suffix.lstrip(".") or "file")
+        """Add a file: copied below 16 MiB, else kept by its path and digest.
+
+        All are of one type: runs of a project share names, and trackio refuses one name with two types.
+        """
+        artifact = self._trackio.Artifact(name=name.replace("/", "-"), type="file")
         if path.stat().st_size < _COPY_BELOW_BYTES:
             artifact.add_file(path)
         else:
