@@ -67,18 +67,14 @@ def query_config(run: Run) -> QueryConfig:
     config = run.config.query
     if config.prompts:
         return config
-    if run.config.volume.path:
+    if not run.input.prompts:
         raise QueryError(
             "one or more prompts",
             got="none",
             where="query.prompts",
             do='pass for example --query.prompts "left kidney" liver',
         )
-    from voxlang.volume.phantoms import make_phantom
-
-    volume = run.config.volume
-    phantom = make_phantom(volume.family, volume.seed, size_xyz=volume.size_xyz, spacing_xyz=volume.spacing_xyz)
-    return config.model_copy(update={"prompts": phantom.demo_prompts})
+    return config.model_copy(update={"prompts": run.input.prompts})
 
 
 def write_answers(run: Run, results: list[QueryResult], config: QueryConfig) -> dict[str, list[Path]]:

@@ -30,6 +30,8 @@ class RunInput:
     """Transfer functions, in the order in which views take them."""
     source: str
     """Path, or family and seed."""
+    prompts: tuple[str, ...] = ()
+    """Good prompts, where the input knows some (phantoms do)."""
 
 
 class Run:
@@ -119,9 +121,8 @@ def _phantom_input(config: PipelineConfig) -> RunInput:
                 do="use one of these",
             )
         transfers += [transfer_from_appearance(a, phantom.volume.grid) for a in looks]
-    return RunInput(
-        phantom.volume, phantom.labels, tuple(transfers), f"phantom {settings.family}, seed {settings.seed}"
-    )
+    source = f"phantom {settings.family}, seed {settings.seed}"
+    return RunInput(phantom.volume, phantom.labels, tuple(transfers), source, phantom.demo_prompts)
 
 
 def load_truth(config: PipelineConfig) -> LabelVolume | None:
