@@ -4,7 +4,15 @@ import pytest
 from voxlang.core.errors import ConfigError
 from voxlang.core.levels import Level
 from voxlang.scenes.buffer import StoredScenes, write_scenes
-from voxlang.segtrain.renders import SEEDS, RenderConfig, RenderSource, planned_scenes, write_renders
+from voxlang.segtrain.renders import (
+    HELD_OUT_FAMILIES,
+    SEEDS,
+    RenderConfig,
+    RenderSource,
+    planned_scenes,
+    write_renders,
+)
+from voxlang.volume.phantoms import FAMILIES
 from voxlang.volume.types import Part, PartTree
 
 
@@ -15,7 +23,7 @@ def test_splits_share_no_phantom():
 
 
 def test_any_beginning_of_the_plan_is_balanced():
-    config = RenderConfig(phantoms={"bonsai": 40, "tooth": 10})
+    config = RenderConfig(phantoms={"bonsai": 40, "tooth": 10}, per_family=0)
     plan = planned_scenes(config)
     assert len(set(plan)) == len(plan) == 50
     assert {seed for _, seed in plan} <= set(SEEDS["train"])
@@ -24,6 +32,14 @@ def test_any_beginning_of_the_plan_is_balanced():
         assert share == pytest.approx(0.8, abs=0.1)
     with pytest.raises(ConfigError, match="at most 100"):
         planned_scenes(RenderConfig(split="test", phantoms={"bonsai": 101}))
+
+
+def test_training_never_sees_the_held_out_families():
+    trained = {family for family, _ in planned_scenes(RenderConfig(per_family=2))}
+    assert trained == set(FAMILIES) - set(HELD_OUT_FAMILIES)
+    assert {family for family, _ in planned_scenes(RenderConfig(split="test", per_family=1))} == set(FAMILIES)
+    with pytest.raises(ConfigError, match="never trained"):
+        planned_scenes(RenderConfig(phantoms={HELD_OUT_FAMILIES[0]: 1}))
 
 
 def stored(seed: int) -> StoredScenes:
@@ -54,7 +70,7 @@ def test_a_folder_without_views_is_refused(tmp_path):
 
 
 def test_views_are_written_once(tmp_path):
-    config = RenderConfig(split="dev", phantoms={"lobster": 1}, views_per_phantom=1)
+    config = RenderConfig(split="dev", phantoms={"lobster": 1}, per_family=0, views_per_phantom=1)
     (path,) = write_renders(tmp_path, config)
     written = path.stat().st_mtime_ns
     assert write_renders(tmp_path, config) == [path] and path.stat().st_mtime_ns == written

@@ -17,10 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from voxlang.core.digest import digest_json
 from voxlang.core.errors import ConfigError
 from voxlang.segtrain.shapes import LabelledPicture
+from voxlang.volume.phantoms import FAMILIES
 
 Split = Literal["train", "dev", "test"]
 SEEDS: dict[str, range] = {"train": range(1000, 1_000_000), "dev": range(500, 600), "test": range(100)}
 """Phantom seeds of each split."""
+HELD_OUT_FAMILIES = ("fish", "bottle")
+"""Families that no training ever sees: development and test measure on them what an unknown object is worth."""
 _NONE = 255
 
 
@@ -31,22 +34,36 @@ class RenderConfig(BaseModel):
 
     split: Split = "train"
     """Which range of phantom seeds."""
-    phantoms: dict[str, int] = Field(
-        default={"bonsai": 48, "head": 20, "torso": 20, "tooth": 20, "engine": 20, "lobster": 20}
-    )
-    """Phantoms of each family."""
+    phantoms: dict[str, int] = {}
+    """Phantoms of some families; the others get `per_family`."""
+    per_family: int = Field(20, ge=0)
+    """Phantoms of every family that `phantoms` does not name."""
     views_per_phantom: int = Field(16, gt=0)
     """Pictures of each phantom, every one with its own look, camera, light and background."""
+
+
+def families_of(split: Split) -> tuple[str, ...]:
+    """The families of a split: training leaves out HELD_OUT_FAMILIES."""
+    return tuple(f for f in FAMILIES if split != "train" or f not in HELD_OUT_FAMILIES)
 
 
 def planned_scenes(config: RenderConfig) -> list[tuple[str, int]]:
     """(family, seed) of every phantom, families mixed in proportion, so that any beginning of the list is balanced.
 
     Raises:
-        ConfigError: more phantoms of a family than the split has seeds.
+        ConfigError: more phantoms of a family than the split has seeds, or a family that the split does not have.
     """
-    seeds = SEEDS[config.split]
-    for family, count in config.phantoms.items():
+    families, seeds = families_of(config.split), SEEDS[config.split]
+    strange = [f for f in config.phantoms if f not in families]
+    if strange:
+        raise ConfigError(
+            f"families of the split {config.split}: {list(families)}",
+            got=f"{strange}",
+            where="RenderConfig.phantoms",
+            do="name only these; HELD_OUT_FAMILIES are never trained on",
+        )
+    counts = {family: config.phantoms.get(family, config.per_family) for family in families}
+    for family, count in counts.items():
         if count > len(seeds):
             raise ConfigError(
                 f"at most {len(seeds)} phantoms of a family in the split {config.split}",
@@ -54,7 +71,7 @@ def planned_scenes(config: RenderConfig) -> list[tuple[str, int]]:
                 where="RenderConfig.phantoms",
                 do="ask for fewer",
             )
-    placed = [((k + 0.5) / n, family, seeds[k]) for family, n in config.phantoms.items() for k in range(n)]
+    placed = [((k + 0.5) / n, family, seeds[k]) for family, n in counts.items() for k in range(n)]
     return [(family, seed) for _, family, seed in sorted(placed)]
 
 
