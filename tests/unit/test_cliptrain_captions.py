@@ -98,7 +98,7 @@ def test_training_knows_what_queries_use():
 
 
 def test_held_out_words_exist_in_the_phantoms_and_leave_every_part_a_name():
-    trees = [(f, make_phantom(f, seed, size_xyz=(8, 8, 8)).labels.tree) for f in FAMILIES for seed in range(2)]
+    trees = [(f, make_phantom(f, seed, size_xyz=(8, 8, 8)).labels.tree) for f in FAMILIES for seed in range(5)]
     table = ConceptTable(trees)
     known = {(c.family, n) for c in table.concepts for n in c.nouns}
     for family, words in HELD_OUT.items():

@@ -18,6 +18,7 @@ SIZES = {
     "tooth": (48, 42, 76),
     "engine": (72, 52, 62),
     "lobster": (60, 100, 38),
+    "fruit": (60, 60, 70),
 }
 CASES = [(family, seed) for family in FAMILIES for seed in (1, 2)]
 cases = pytest.mark.parametrize(("family", "seed"), CASES, ids=[f"{f}-{s}" for f, s in CASES])
@@ -107,6 +108,7 @@ BANDS = {
     "tooth": {"enamel": "enamel", "dentin": "dentin", "pulp chamber": "pulp"},
     "engine": {"housing": "aluminium", "oil pan": "aluminium", "flywheel": "steel"},
     "lobster": {"meat": "meat"},
+    "fruit": {"core": "core", "segment 1": "flesh", "seeds": "seed"},
 }
 
 
@@ -191,6 +193,16 @@ def test_lobster_has_two_claws_in_front_and_a_fan_behind():
     p = phantom("lobster", 1)
     assert centre_world(p, "claws")[1] < centre_world(p, "carapace")[1] < centre_world(p, "tail fan")[1]
     assert centre_world(p, "left claw")[0] > centre_world(p, "right claw")[0]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_fruit_has_its_core_in_the_middle_and_its_stalk_on_top(seed):
+    p = phantom("fruit", seed)
+    hull = filled(region(p, "flesh"))
+    assert (region(p, "core") & hull).sum() > 0.9 * region(p, "core").sum()
+    assert centre_world(p, "stalk")[2] > centre_world(p, "flesh")[2]
+    layers = [ndimage.distance_transform_edt(p.labels.labels > 0)[region(p, n)].mean() for n in ("peel", "core")]
+    assert layers[0] < layers[1]
 
 
 def test_size_and_spacing_are_kept():

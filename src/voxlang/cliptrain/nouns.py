@@ -34,6 +34,10 @@ HELD_OUT: dict[str, tuple[str, ...]] = {
         "crayfish", "back shell", "pleon", "pincers", "walking legs", "feelers", "soft body", "beak", "eye stalks",
         "uropods",
     ),
+    "fruit": (
+        "piece of fruit", "fruit skin", "mesocarp", "heart of the fruit", "peduncle", "sepals", "fruit leaf",
+        "leaf vein", "pip", "pips", "fruit segment", "drupe stone", "locules",
+    ),
 }  # fmt: skip
 """Synonyms of parts that never become captions: about one per part. Every second one in alphabetical order is kept
 out of the teacher's phrases too."""
