@@ -37,10 +37,14 @@ def test_sizes_64_and_96_agree_on_big_parts(family):
         ids = sorted(a.labels.tree.descendants(part.id))
         one, two = a.labels.mask_of(part.id), np.isin(moved, ids)
         thick = ndimage.binary_erosion(one).sum() / max(one.sum(), 1)
-        if one.sum() > 1500 and thick > 0.5:
+        if one.sum() <= 1500:
+            continue
+        for found, other in ((one, two), (two, one)):
+            assert (found & ~ndimage.binary_dilation(other)).sum() < 0.05 * found.sum(), part.name
+        if thick > 0.5:
             dice = 2 * (one & two).sum() / (one.sum() + two.sum())
             assert dice > 0.9, (part.name, dice)
-            compared += 1
+        compared += 1
     assert compared >= 1
 
 

@@ -19,6 +19,7 @@ SIZES = {
     "engine": (72, 52, 62),
     "lobster": (60, 100, 38),
     "fruit": (60, 60, 70),
+    "skull": (80, 98, 102),
 }
 CASES = [(family, seed) for family in FAMILIES for seed in (1, 2)]
 cases = pytest.mark.parametrize(("family", "seed"), CASES, ids=[f"{f}-{s}" for f, s in CASES])
@@ -109,6 +110,7 @@ BANDS = {
     "engine": {"housing": "aluminium", "oil pan": "aluminium", "flywheel": "steel"},
     "lobster": {"meat": "meat"},
     "fruit": {"core": "core", "segment 1": "flesh", "seeds": "seed"},
+    "skull": {"maxilla": "bone", "chin": "bone"},
 }
 
 
@@ -203,6 +205,20 @@ def test_fruit_has_its_core_in_the_middle_and_its_stalk_on_top(seed):
     assert centre_world(p, "stalk")[2] > centre_world(p, "flesh")[2]
     layers = [ndimage.distance_transform_edt(p.labels.labels > 0)[region(p, n)].mean() for n in ("peel", "core")]
     assert layers[0] < layers[1]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_skull_is_hollow_with_the_jaw_below_and_teeth_by_the_side(seed):
+    p = phantom("skull", seed)
+    at = {n: centre_world(p, n) for n in ("cranium", "maxilla", "mandible", "upper teeth", "lower teeth", "chin")}
+    assert at["cranium"][2] > at["maxilla"][2] > at["upper teeth"][2] > at["lower teeth"][2] > at["chin"][2]
+    assert centre_world(p, "frontal bone")[1] < at["cranium"][1] < centre_world(p, "occipital bone")[1]
+    assert centre_world(p, "left orbit")[0] > centre_world(p, "nasal bone")[0] > centre_world(p, "right orbit")[0]
+    inside = ndimage.binary_fill_holes(region(p, "cranium")[int(region(p, "cranium").shape[0] * 0.7)])
+    assert (p.labels.labels[int(region(p, "cranium").shape[0] * 0.7)][inside] == 0).mean() > 0.6
+    teeth = [part for part in p.labels.tree if part.name.rstrip("0123456789 ").endswith("molar")]
+    assert 12 <= len(teeth) <= 20
+    assert all((centre_world(p, t.name)[0] > at["maxilla"][0]) == ("left" in t.name) for t in teeth)
 
 
 def test_size_and_spacing_are_kept():

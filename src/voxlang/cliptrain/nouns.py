@@ -38,6 +38,13 @@ HELD_OUT: dict[str, tuple[str, ...]] = {
         "piece of fruit", "fruit skin", "mesocarp", "heart of the fruit", "peduncle", "sepals", "fruit leaf",
         "leaf vein", "pip", "pips", "fruit segment", "drupe stone", "locules",
     ),
+    "skull": (
+        "death's head", "brain box", "left parietal", "right parietal", "forehead bone", "occiput", "left temple",
+        "right temple", "skull seams", "facial skeleton", "upper jawbone", "left eye hole", "right eye hole",
+        "left zygoma", "right zygoma", "left yoke bone", "right yoke bone", "nose bone", "jawbone", "mandibular body",
+        "point of the jaw", "left jaw branch", "right jaw branch", "upper dentition", "lower dentition", "front tooth",
+        "eye tooth", "bicuspid", "back tooth",
+    ),
 }  # fmt: skip
 """Synonyms of parts that never become captions: about one per part. Every second one in alphabetical order is kept
 out of the teacher's phrases too."""
