@@ -19,6 +19,7 @@ SIZES = {
     "engine": (72, 52, 62),
     "lobster": (60, 100, 38),
     "fruit": (60, 60, 70),
+    "bolt": (56, 56, 84),
     "skull": (80, 98, 102),
 }
 CASES = [(family, seed) for family in FAMILIES for seed in (1, 2)]
@@ -110,6 +111,7 @@ BANDS = {
     "engine": {"housing": "aluminium", "oil pan": "aluminium", "flywheel": "steel"},
     "lobster": {"meat": "meat"},
     "fruit": {"core": "core", "segment 1": "flesh", "seeds": "seed"},
+    "bolt": {"bolt head": "bolt metal", "shank": "bolt metal", "nut": "nut metal", "gasket": "plastic"},
     "skull": {"maxilla": "bone", "chin": "bone"},
 }
 
@@ -205,6 +207,14 @@ def test_fruit_has_its_core_in_the_middle_and_its_stalk_on_top(seed):
     assert centre_world(p, "stalk")[2] > centre_world(p, "flesh")[2]
     layers = [ndimage.distance_transform_edt(p.labels.labels > 0)[region(p, n)].mean() for n in ("peel", "core")]
     assert layers[0] < layers[1]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_bolt_carries_washer_and_nut_between_head_and_tip(seed):
+    p = phantom("bolt", seed)
+    heights = [centre_world(p, name)[2] for name in ("tip", "nut", "washer", "bolt head")]
+    assert heights == sorted(heights)
+    assert centre_world(p, "thread")[2] < centre_world(p, "shank")[2]
 
 
 @pytest.mark.parametrize("seed", [1, 2])

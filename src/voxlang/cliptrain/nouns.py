@@ -38,6 +38,11 @@ HELD_OUT: dict[str, tuple[str, ...]] = {
         "piece of fruit", "fruit skin", "mesocarp", "heart of the fruit", "peduncle", "sepals", "fruit leaf",
         "leaf vein", "pip", "pips", "fruit segment", "drupe stone", "locules",
     ),
+    "bolt": (
+        "threaded fastener", "screw head", "bolt shank", "threading", "bolt end", "thread crest", "collar of the head",
+        "tool recess", "flat ring", "split ring", "sealing ring", "bracket", "hole edges", "screw nut", "thumb tabs",
+        "dome of the nut", "locking ring", "inner channel",
+    ),
     "skull": (
         "death's head", "brain box", "left parietal", "right parietal", "forehead bone", "occiput", "left temple",
         "right temple", "skull seams", "facial skeleton", "upper jawbone", "left eye hole", "right eye hole",

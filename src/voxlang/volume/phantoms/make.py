@@ -9,7 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from voxlang.core.errors import VolumeError
-from voxlang.volume.phantoms import bonsai, engine, fruit, head, lobster, skull, tooth, torso
+from voxlang.volume.phantoms import (
+    bolt,
+    bonsai,
+    engine,
+    fruit,
+    head,
+    lobster,
+    skull,
+    tooth,
+    torso,
+)
 from voxlang.volume.phantoms.compose import compose, grid_for
 from voxlang.volume.phantoms.scene import Scene
 from voxlang.volume.phantoms.types import Phantom
@@ -40,6 +50,7 @@ _FAMILIES: dict[str, Family] = {
         "engine": engine,
         "lobster": lobster,
         "fruit": fruit,
+        "bolt": bolt,
         "skull": skull,
     }.items()
 }
