@@ -38,9 +38,10 @@ def main(
     import torch
 
     from voxlang.apps.mask_pictures import render_phantom
+    from voxlang.core.places import find_file
     from voxlang.masks.generate import SamGenerator, sam_generator_from_settings
     from voxlang.masks.levels import partition_levels
-    from voxlang.masks.models import MICRO_CHECKPOINT, find_file
+    from voxlang.masks.models import MICRO_CHECKPOINT
     from voxlang.masks.settings import SamSettings
 
     torch.set_num_threads(threads)

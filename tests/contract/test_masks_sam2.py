@@ -251,7 +251,7 @@ def test_torch_files_without_a_state_dict_are_refused(tmp_path, content):
         ("model:\n  _target_: os.system\n", "os.system"),
         ("model:\n  _target_: sam2.X\n  parts: [{_target_: builtins.eval}]\n", "builtins.eval"),
         ("size: 3\n", "`model` node"),
-        ("- 1\n", "`model` node"),
+        ("- 1\n", "must be a DictConfig"),
         ("model: [\n", "readable YAML"),
     ],
 )

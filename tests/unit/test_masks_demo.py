@@ -12,8 +12,8 @@ from PIL import Image
 from voxlang.apps import mask_demo
 from voxlang.apps.mask_demo import MaskDemoConfig, run_mask_demo, tree_text
 from voxlang.apps.mask_pictures import object_on_plain_background, read_picture, render_phantom
+from voxlang.core import places
 from voxlang.core.errors import ConfigError
-from voxlang.masks import models
 from voxlang.masks.build import build_sam2_model
 from voxlang.masks.settings import SamSettings
 from voxlang.masks.types import MaskHierarchy, mask_set_from_dense
@@ -105,7 +105,7 @@ def test_demo_writes_panels_and_tree(tmp_path, untrained_checkpoint, rng):
 
 
 def test_command_line_says_what_is_missing(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(models, "search_roots", lambda: (tmp_path,))
+    monkeypatch.setattr(places, "search_roots", lambda: (tmp_path,))
     monkeypatch.setattr(sys, "argv", ["sam_demo_enhanced.py", "--sam.size", "large", "--out", str(tmp_path)])
     assert mask_demo.main() == 2
     assert "sam2.1_hiera_large.pt" in capsys.readouterr().err

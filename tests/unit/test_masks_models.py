@@ -5,8 +5,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from voxlang.core import places
 from voxlang.core.errors import ConfigError, MaskError, MemoryLimitError, ModelMissingError
-from voxlang.masks import models
 from voxlang.masks.build import build_sam2_model
 from voxlang.masks.generate import SamGenerator, build_sam_generator, points_on_foreground
 from voxlang.masks.models import RELEASES, config_path, resolve_files
@@ -16,7 +16,7 @@ from voxlang.masks.settings import SamSettings
 @pytest.fixture
 def empty_root(tmp_path, monkeypatch):
     """Only a fresh folder is searched."""
-    monkeypatch.setattr(models, "search_roots", lambda: (tmp_path,))
+    monkeypatch.setattr(places, "search_roots", lambda: (tmp_path,))
     (tmp_path / "checkpoints").mkdir()
     return tmp_path
 

@@ -15,8 +15,9 @@ from jaxtyping import Bool, Float64, UInt8
 
 from voxlang.core.digest import digest_json
 from voxlang.core.errors import MaskError, MemoryLimitError
+from voxlang.core.weights import weights_digest
 from voxlang.masks.build import build_sam2_model, import_sam2, read_sam_config
-from voxlang.masks.models import SIZES, resolve_files, weights_digest
+from voxlang.masks.models import SIZES, resolve_files
 from voxlang.masks.regions import install_cleaning
 from voxlang.masks.settings import SamSettings
 from voxlang.masks.types import MaskSet, mask_set_from_dense
