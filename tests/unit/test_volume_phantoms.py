@@ -15,6 +15,7 @@ SIZES = {
     "bonsai": (58, 50, 60),
     "head": (60, 72, 78),
     "torso": (66, 46, 80),
+    "hand": (75, 54, 114),
     "tooth": (48, 42, 76),
     "engine": (72, 52, 62),
     "lobster": (60, 100, 38),
@@ -107,6 +108,7 @@ BANDS = {
         "aorta": "blood",
         "left lung": "lung",
     },
+    "hand": {"muscles": "muscle", "ring finger": "skin"},
     "tooth": {"enamel": "enamel", "dentin": "dentin", "pulp chamber": "pulp"},
     "engine": {"housing": "aluminium", "oil pan": "aluminium", "flywheel": "steel"},
     "lobster": {"meat": "meat"},
@@ -184,6 +186,22 @@ def test_torso_has_its_organs_where_anatomy_has_them(seed):
     assert np.median(native[p.labels.labels == 0]) < -950
     assert native[ndimage.binary_erosion(region(p, "lungs"))].mean() < -600
     assert native[region(p, "bones")].mean() > 350
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_hand_has_its_fingers_in_order_above_the_wrist(seed):
+    p = phantom("hand", seed)
+    at = [centre_world(p, n) for n in ("thumb", "index finger", "middle finger", "ring finger", "little finger")]
+    thumb_side = 1.0 if "right" in next(part for part in p.labels.tree if part.name == "hand").attributes else -1.0
+    across = [thumb_side * c[0] for c in at]
+    assert across == sorted(across, reverse=True)
+    rows = [centre_world(p, n)[2] for n in ("forearm bones", "wrist bones", "palm bones", "finger bones")]
+    assert rows == sorted(rows)
+    palm, nail, tip = (centre_world(p, n) for n in ("palm bones", "middle nail", "distal middle phalanx"))
+    assert np.linalg.norm(nail - palm) > np.linalg.norm(tip - palm)
+    assert sum(part.name.endswith("phalanx") for part in p.labels.tree) == 14
+    for bone in ("first index bone", "capitate"):
+        assert (region(p, bone) & ~filled(region(p, "skin"))).sum() == 0
 
 
 def test_tooth_layers_lie_inside_each_other():

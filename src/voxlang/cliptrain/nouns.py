@@ -22,6 +22,14 @@ HELD_OUT: dict[str, tuple[str, ...]] = {
         "skeleton", "vertebral column", "rib cage", "breastbone", "clavicles", "scapulae", "hip bone", "femurs",
         "gastric organ", "gall bladder",
     ),
+    "hand": (
+        "manus", "hide of the hand", "fatty pad", "sinews", "back of the hand", "pollex", "forefinger", "third finger",
+        "fourth finger", "pinky", "nail plates", "lower arm bones", "spoke bone", "elbow bone", "carpal bones",
+        "navicular bone of the hand", "semilunar bone", "triquetral bone", "pea bone", "greater multangular",
+        "lesser multangular", "head bone of the wrist", "hooked bone", "metacarpal bones", "bones of the fingers",
+        "thumb metacarpal", "index metacarpal", "middle metacarpal", "ring metacarpal", "little metacarpal",
+        "jewelry",
+    ),
     "tooth": (
         "human tooth", "tooth cap", "dentine", "tooth roots", "dental pulp", "pulp cavity", "nerve canals",
         "dental filling",
