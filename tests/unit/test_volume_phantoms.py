@@ -21,6 +21,7 @@ SIZES = {
     "lobster": (60, 100, 38),
     "fruit": (60, 60, 70),
     "bolt": (56, 56, 84),
+    "shell": (70, 70, 70),
     "skull": (80, 98, 102),
 }
 CASES = [(family, seed) for family in FAMILIES for seed in (1, 2)]
@@ -113,6 +114,7 @@ BANDS = {
     "engine": {"housing": "aluminium", "oil pan": "aluminium", "flywheel": "steel"},
     "lobster": {"meat": "meat"},
     "fruit": {"core": "core", "segment 1": "flesh", "seeds": "seed"},
+    "shell": {"body whorl": "shell", "nacre": "nacre", "siphuncle": "pyrite"},
     "bolt": {"bolt head": "bolt metal", "shank": "bolt metal", "nut": "nut metal", "gasket": "plastic"},
     "skull": {"maxilla": "bone", "chin": "bone"},
 }
@@ -225,6 +227,17 @@ def test_fruit_has_its_core_in_the_middle_and_its_stalk_on_top(seed):
     assert centre_world(p, "stalk")[2] > centre_world(p, "flesh")[2]
     layers = [ndimage.distance_transform_edt(p.labels.labels > 0)[region(p, n)].mean() for n in ("peel", "core")]
     assert layers[0] < layers[1]
+
+
+@pytest.mark.parametrize("seed", [1, 3])
+def test_shell_grows_from_the_apex_to_the_aperture(seed):
+    p = phantom("shell", seed)
+    names = [x.name for x in p.labels.tree if x.name.startswith("whorl ")][::-1]
+    sizes = [region(p, name).sum() for name in ("apex", *names, "body whorl")]
+    assert sizes[0] < sizes[-1] and sizes[1:] == sorted(sizes[1:])
+    middle = centre_world(p, "outer wall")
+    far = [np.linalg.norm(centre_world(p, name) - middle) for name in ("body whorl", "aperture", "lip")]
+    assert far == sorted(far)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

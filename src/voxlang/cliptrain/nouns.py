@@ -46,6 +46,10 @@ HELD_OUT: dict[str, tuple[str, ...]] = {
         "piece of fruit", "fruit skin", "mesocarp", "heart of the fruit", "peduncle", "sepals", "fruit leaf",
         "leaf vein", "pip", "pips", "fruit segment", "drupe stone", "locules",
     ),
+    "shell": (
+        "seashell", "shell wall", "final turn", "volution", "protoconch", "mother of pearl", "orifice", "peristome",
+        "partitions", "chamber wall", "siphon tube", "central pillar", "mud infill",
+    ),
     "bolt": (
         "threaded fastener", "screw head", "bolt shank", "threading", "bolt end", "thread crest", "collar of the head",
         "tool recess", "flat ring", "split ring", "sealing ring", "bracket", "hole edges", "screw nut", "thumb tabs",

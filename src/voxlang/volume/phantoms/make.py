@@ -17,6 +17,7 @@ from voxlang.volume.phantoms import (
     hand,
     head,
     lobster,
+    shell,
     skull,
     tooth,
     torso,
@@ -53,6 +54,7 @@ _FAMILIES: dict[str, Family] = {
         "lobster": lobster,
         "fruit": fruit,
         "bolt": bolt,
+        "shell": shell,
         "skull": skull,
     }.items()
 }
