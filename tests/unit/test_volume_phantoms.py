@@ -21,6 +21,7 @@ SIZES = {
     "lobster": (60, 100, 38),
     "fruit": (60, 60, 70),
     "bolt": (56, 56, 84),
+    "circuit": (128, 110, 40),
     "shell": (70, 70, 70),
     "skull": (80, 98, 102),
 }
@@ -115,6 +116,7 @@ BANDS = {
     "lobster": {"meat": "meat"},
     "fruit": {"core": "core", "segment 1": "flesh", "seeds": "seed"},
     "shell": {"body whorl": "shell", "nacre": "nacre", "siphuncle": "pyrite"},
+    "circuit": {"board": "laminate", "chip 1": "plastic", "capacitor 1": "ceramic", "solder balls": "solder"},
     "bolt": {"bolt head": "bolt metal", "shank": "bolt metal", "nut": "nut metal", "gasket": "plastic"},
     "skull": {"maxilla": "bone", "chin": "bone"},
 }
@@ -238,6 +240,15 @@ def test_shell_grows_from_the_apex_to_the_aperture(seed):
     middle = centre_world(p, "outer wall")
     far = [np.linalg.norm(centre_world(p, name) - middle) for name in ("body whorl", "aperture", "lip")]
     assert far == sorted(far)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_circuit_carries_its_components_on_the_board(seed):
+    p = phantom("circuit", seed)
+    heights = [centre_world(p, name)[2] for name in ("board", "solder balls", "chips", "capacitors")]
+    assert heights == sorted(heights)
+    size = np.sort(np.ptp(np.argwhere(region(p, "board")), axis=0) * p.volume.grid.spacing_xyz[::-1])
+    assert size[0] < 0.4 * size[1] < size[2]
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

@@ -50,6 +50,12 @@ HELD_OUT: dict[str, tuple[str, ...]] = {
         "seashell", "shell wall", "final turn", "volution", "protoconch", "mother of pearl", "orifice", "peristome",
         "partitions", "chamber wall", "siphon tube", "central pillar", "mud infill",
     ),
+    "circuit": (
+        "printed circuit board", "circuit card", "screw eyes", "header", "plug contacts", "integrated circuits",
+        "chip package", "leads", "silicon dies", "solder joints", "solder bumps", "condensers", "condenser",
+        "chip resistors", "chip resistor", "metal ends", "conductor tracks", "plated holes", "cooler", "choke",
+        "wire turns", "ribs of the cooler",
+    ),
     "bolt": (
         "threaded fastener", "screw head", "bolt shank", "threading", "bolt end", "thread crest", "collar of the head",
         "tool recess", "flat ring", "split ring", "sealing ring", "bracket", "hole edges", "screw nut", "thumb tabs",

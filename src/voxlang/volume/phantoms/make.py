@@ -12,6 +12,7 @@ from voxlang.core.errors import VolumeError
 from voxlang.volume.phantoms import (
     bolt,
     bonsai,
+    circuit,
     engine,
     fruit,
     hand,
@@ -54,6 +55,7 @@ _FAMILIES: dict[str, Family] = {
         "lobster": lobster,
         "fruit": fruit,
         "bolt": bolt,
+        "circuit": circuit,
         "shell": shell,
         "skull": skull,
     }.items()
