@@ -1,0 +1,1 @@
+"""Checkpoints of the SAM family: recognise a file, infer its configuration, convert between layouts."""

@@ -1,0 +1,98 @@
+"""Configurations of the published models: what a file is compared with when it cannot be understood by itself."""
+
+from __future__ import annotations
+
+from voxlang.checkpoints.hiera import KNOWN, HieraConfig
+from voxlang.checkpoints.sam1 import Sam1Config
+from voxlang.checkpoints.sam2 import MemoryConfig, Sam2Config
+
+
+def _sam1(width: int, blocks: int, heads: int) -> Sam1Config:
+    quarter = blocks // 4
+    return Sam1Config(
+        width=width,
+        heads=heads,
+        global_blocks=tuple(range(quarter - 1, blocks, quarter)),
+        blocks=blocks,
+        window=14,
+        grid=64,
+        patch=16,
+        channels=3,
+        mlp_width=4 * width,
+        qkv_bias=True,
+        has_relative_positions=True,
+        prompt_width=256,
+        mask_channels=16,
+        decoder_layers=2,
+        decoder_inner=128,
+        decoder_mlp=2048,
+        decoder_heads=8,
+        mask_tokens=4,
+        iou_depth=3,
+        iou_hidden=256,
+    )
+
+
+PUBLISHED_SAM1: dict[str, Sam1Config] = {
+    "vit_b": _sam1(768, 12, 12),
+    "vit_l": _sam1(1024, 24, 16),
+    "vit_h": _sam1(1280, 32, 16),
+}
+"""By size."""
+
+
+def _hiera(width: int, stages: tuple[int, ...]) -> HieraConfig:
+    known = KNOWN[(width, stages)]
+    return HieraConfig(
+        channels=3,
+        patch=7,
+        width=width,
+        stages=stages,
+        mlp_ratio=4,
+        background=(14, 14) if known.size == "base_plus" else (7, 7),
+        heads=known.heads,
+        windows=known.windows,
+        global_blocks=known.global_blocks,
+    )
+
+
+PUBLISHED_HIERA: dict[str, HieraConfig] = {
+    known.size: _hiera(width, stages) for (width, stages), known in KNOWN.items()
+}
+"""By size of SAM 2, the embedded "micro" included."""
+
+
+def _sam2(size: str, *, is_new: bool) -> Sam2Config:
+    return Sam2Config(
+        trunk=PUBLISHED_HIERA[size],
+        d_model=256,
+        mask_tokens=4,
+        has_fine_features=True,
+        object_score="mlp",
+        top_down=(2, 3),
+        top_down_mode="nearest",
+        image_size=1024,
+        adds_no_memory=True,
+        memory=MemoryConfig(
+            layers=4,
+            feedforward=2048,
+            inner=256,
+            width=64,
+            frames=7,
+            mask_steps=4,
+            mask_kernel=3,
+            fuser_layers=2,
+            fuser_kernel=7,
+            fuser_is_depthwise=True,
+            pointer="mlp",
+            is_new=is_new,
+        ),
+    )
+
+
+PUBLISHED_SAM2: dict[tuple[str, str], Sam2Config] = {
+    (size, version): _sam2(size, is_new=version == "2.1")
+    for size in ("tiny", "small", "base_plus", "large")
+    for version in ("2.1", "2.0")
+}
+"""By size and version."""
