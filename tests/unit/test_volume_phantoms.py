@@ -15,6 +15,7 @@ SIZES = {
     "bonsai": (58, 50, 60),
     "head": (60, 72, 78),
     "torso": (66, 46, 80),
+    "chest": (96, 72, 90),
     "hand": (75, 54, 114),
     "tooth": (48, 42, 76),
     "engine": (72, 52, 62),
@@ -110,6 +111,7 @@ BANDS = {
         "aorta": "blood",
         "left lung": "lung",
     },
+    "chest": {"right ventricle": "venous blood", "descending aorta": "arterial blood", "left upper lobe": "lung"},
     "hand": {"muscles": "muscle", "ring finger": "skin"},
     "tooth": {"enamel": "enamel", "dentin": "dentin", "pulp chamber": "pulp"},
     "engine": {"housing": "aluminium", "oil pan": "aluminium", "flywheel": "steel"},
@@ -190,6 +192,22 @@ def test_torso_has_its_organs_where_anatomy_has_them(seed):
     assert np.median(native[p.labels.labels == 0]) < -950
     assert native[ndimage.binary_erosion(region(p, "lungs"))].mean() < -600
     assert native[region(p, "bones")].mean() > 350
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_chest_has_the_heart_between_the_lungs_with_its_tip_to_the_left(seed):
+    p = phantom("chest", seed)
+    at = {part.name: centre_world(p, part.name) for part in p.labels.tree}
+    assert at["right ventricle"][0] < at["left ventricle"][0] and at["right ventricle"][1] < at["left ventricle"][1]
+    assert at["left atrium"][1] > at["left ventricle"][1] and at["left atrium"][2] > at["left ventricle"][2]
+    assert at["right upper lobe"][0] < at["heart"][0] < at["left upper lobe"][0]
+    assert at["right upper lobe"][2] > at["right middle lobe"][2] > at["liver"][2]
+    assert at["right middle lobe"][1] < at["right lower lobe"][1]
+    assert at["sternum"][1] < at["heart"][1] < at["descending aorta"][1] < at["spine"][1]
+    assert at["aortic arch"][2] > at["heart"][2] > at["diaphragm"][2]
+    heights = [at[f"thoracic vertebra {i}"][2] for i in range(1, 13)]
+    assert heights == sorted(heights, reverse=True)
+    assert all(at[f"left rib {i}"][0] > 0 > at[f"right rib {i}"][0] for i in range(1, 11))
 
 
 @pytest.mark.parametrize("seed", [1, 2])

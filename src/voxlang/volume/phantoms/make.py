@@ -12,6 +12,7 @@ from voxlang.core.errors import VolumeError
 from voxlang.volume.phantoms import (
     bolt,
     bonsai,
+    chest,
     circuit,
     engine,
     fruit,
@@ -49,6 +50,7 @@ _FAMILIES: dict[str, Family] = {
         "bonsai": bonsai,
         "head": head,
         "torso": torso,
+        "chest": chest,
         "hand": hand,
         "tooth": tooth,
         "engine": engine,
