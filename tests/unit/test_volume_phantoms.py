@@ -21,6 +21,7 @@ SIZES = {
     "engine": (72, 52, 62),
     "lobster": (60, 100, 38),
     "fruit": (60, 60, 70),
+    "flame": (48, 48, 75),
     "bolt": (56, 56, 84),
     "circuit": (128, 110, 40),
     "shell": (70, 70, 70),
@@ -119,6 +120,7 @@ BANDS = {
     "fruit": {"core": "core", "segment 1": "flesh", "seeds": "seed"},
     "shell": {"body whorl": "shell", "nacre": "nacre", "siphuncle": "pyrite"},
     "circuit": {"board": "laminate", "chip 1": "plastic", "capacitor 1": "ceramic", "solder balls": "solder"},
+    "flame": {"smoke": "smoke", "mantle": "mantle", "core": "core", "hot spots": "hot spot"},
     "bolt": {"bolt head": "bolt metal", "shank": "bolt metal", "nut": "nut metal", "gasket": "plastic"},
     "skull": {"maxilla": "bone", "chin": "bone"},
 }
@@ -267,6 +269,16 @@ def test_circuit_carries_its_components_on_the_board(seed):
     assert heights == sorted(heights)
     size = np.sort(np.ptp(np.argwhere(region(p, "board")), axis=0) * p.volume.grid.spacing_xyz[::-1])
     assert size[0] < 0.4 * size[1] < size[2]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_parts_of_the_flame_are_levels_of_temperature(seed):
+    p = phantom("flame", seed)
+    kelvin = p.volume.native_values()
+    coldest = [np.quantile(kelvin[region(p, name)], 0.05) for name in ("smoke", "mantle", "core", "hot spots")]
+    assert coldest == sorted(coldest) and np.diff(coldest).min() > 50
+    assert kelvin[p.labels.labels == 0].max() < kelvin[region(p, "mantle")].min()
+    assert centre_world(p, "smoke")[2] > centre_world(p, "core")[2] > centre_world(p, "flame base")[2]
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

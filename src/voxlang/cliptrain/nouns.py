@@ -69,6 +69,10 @@ HELD_OUT: dict[str, tuple[str, ...]] = {
         "chip resistors", "chip resistor", "metal ends", "conductor tracks", "plated holes", "cooler", "choke",
         "wire turns", "ribs of the cooler",
     ),
+    "flame": (
+        "burning gas", "fumes", "flame envelope", "inner flame", "temperature peaks", "licks of flame",
+        "root of the flame", "eddies",
+    ),
     "bolt": (
         "threaded fastener", "screw head", "bolt shank", "threading", "bolt end", "thread crest", "collar of the head",
         "tool recess", "flat ring", "split ring", "sealing ring", "bracket", "hole edges", "screw nut", "thumb tabs",
@@ -129,13 +133,13 @@ _FIELDS: dict[str, str] = {
         carburetor injector filter tank pan sump dipstick plug spark battery alternator starter wire cable connector
         switch sensor circuit chip transistor resistor capacitor coil magnet board bracket plate lid cover handle lever
         knob hinge latch lock key hammer wrench pliers drill saw nail blade knife scissors steel iron aluminium copper
-        brass plastic rubber glass ceramic concrete leather paper""",
-    "others": """bottle cup mug glass plate fork spoon pan kettle jar can box crate basket bag suitcase chair table
+        brass plastic rubber glass ceramic concrete leather paper bottle fire smoke flame""",
+    "others": """cup mug plate fork spoon pan kettle jar can box crate basket bag suitcase chair table
         desk bed sofa lamp clock watch mirror window door house bridge tower road car truck bus train bicycle boat ship
         airplane rocket satellite telescope microscope camera phone computer keyboard screen printer book pencil brush
         violin guitar piano drum trumpet flute ball kite toy doll puppet statue sculpture mask helmet hat shoe boot
         glove shirt dress coat ring necklace coin crown sword shield flag map star moon sun planet cloud rain snow ice
-        fire smoke flame wave river lake sea ocean island mountain volcano desert forest meadow bread cheese cake
+        wave river lake sea ocean island mountain volcano desert forest meadow bread cheese cake
         sugar salt rice noodle soup milk coffee tea wine oil soap candle rope net ladder fence wall roof brick tile
         carpet curtain pillow blanket umbrella mummy fossil crystal diamond pearl gold silver""",
 }

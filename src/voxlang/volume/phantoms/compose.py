@@ -7,7 +7,7 @@ from jaxtyping import Float32, UInt16
 
 from voxlang.geometry.grid import VolumeGrid
 from voxlang.volume.phantoms.language import Shape
-from voxlang.volume.phantoms.scene import Material, Scene
+from voxlang.volume.phantoms.scene import Field, Material, Scene
 
 Region = tuple[slice, slice, slice]
 
@@ -19,6 +19,7 @@ def compose(
 
     Each stroke covers a voxel by c = clip(1/2 - d / h, 0, 1) with the signed distance d of its centre and the mean
     spacing h; density becomes (1 - c) density + c material, and where c >= 1/2 the voxel takes the stroke's part.
+    A field sets the density of every voxel, and the parts by its levels.
 
     Args:
         scene: parts and strokes in the object frame.
@@ -30,6 +31,9 @@ def compose(
     """
     canvas = _Canvas(scene, grid, seed)
     for stroke in scene.strokes:
+        if isinstance(stroke, Field):
+            canvas.pour(stroke)
+            continue
         region, coverage = canvas.coverage(stroke.shape)
         if coverage is None:
             continue
@@ -38,8 +42,9 @@ def compose(
             coverage[np.isin(labels, stroke.keep)] = 0
         if stroke.inside:
             coverage[~np.isin(labels, stroke.inside)] = 0
-        density = canvas.density[region]
-        density += coverage * (canvas.filling(stroke.material, region) - density)
+        if stroke.material is not None:
+            density = canvas.density[region]
+            density += coverage * (canvas.filling(stroke.material, region) - density)
         labels[coverage >= 0.5] = stroke.part
     density = canvas.density
     rng = np.random.default_rng([seed, 2])
@@ -100,6 +105,13 @@ class _Canvas:
 
     def _covered(self, distance: np.ndarray) -> np.ndarray:
         return np.clip(np.float32(0.5) - distance * np.float32(1.0 / self.edge), 0, 1).astype(np.float32)
+
+    def pour(self, field: Field) -> None:
+        """Set every voxel to a field's value at its centre, and to the part of the highest level that it reaches."""
+        values = field.values(*self._points(tuple(slice(0, n) for n in self.grid.shape_zyx)))
+        self.density[...] = values
+        for level, part in field.levels:
+            self.labels[values >= level] = part
 
     def filling(self, material: Material, region: Region) -> np.ndarray | float:
         """Native values of a material over a region: its mean, plus its texture."""

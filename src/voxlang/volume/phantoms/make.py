@@ -15,6 +15,7 @@ from voxlang.volume.phantoms import (
     chest,
     circuit,
     engine,
+    flame,
     fruit,
     hand,
     head,
@@ -59,6 +60,7 @@ _FAMILIES: dict[str, Family] = {
         "bolt": bolt,
         "circuit": circuit,
         "shell": shell,
+        "flame": flame,
         "skull": skull,
     }.items()
 }

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from voxlang.core.levels import Level
-from voxlang.volume.phantoms.language import Number, Shape, rotation, union
+from voxlang.volume.phantoms.language import Distance, Number, Shape, rotation, union
 from voxlang.volume.phantoms.types import Appearance, MaterialLook
 from voxlang.volume.types import Part, PartTree
 
@@ -36,12 +36,23 @@ class Paint:
     """One stroke: where, what, and which part it becomes."""
 
     shape: Shape
-    material: Material
+    material: Material | None
+    """None keeps the density: the stroke only names what is there."""
     part: int
     keep: tuple[int, ...] = ()
     """Parts that this stroke leaves as they are."""
     inside: tuple[int, ...] = ()
     """If given, only voxels of these parts change."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """A stroke that is no object: a scalar field everywhere, and the parts that its values make."""
+
+    values: Distance
+    """(x, y, z) arrays in mm -> native values."""
+    levels: tuple[tuple[Number, int], ...]
+    """(value, part), ascending: where the field reaches a value, the part begins."""
 
 
 @dataclass
@@ -58,7 +69,7 @@ class Scene:
     bias: Number = 0.0
     """Relative amplitude of a smooth multiplicative bias field, as in MRI."""
     parts: list[Part] = field(default_factory=list)
-    strokes: list[Paint] = field(default_factory=list)
+    strokes: list[Paint | Field] = field(default_factory=list)
     appearances: list[Appearance] = field(default_factory=list)
     pose: np.ndarray = field(default_factory=lambda: np.eye(4))
     """World from object, 4x4, a similarity."""
@@ -85,18 +96,25 @@ class Scene:
         self,
         shape: Shape | Sequence[Shape],
         part: int,
-        material: Material,
+        material: Material | None,
         *,
         keep: Sequence[int] = (),
         inside: Sequence[int] = (),
     ) -> None:
-        """Fill a shape (or a union of several) with a material and name it; later strokes cover earlier ones."""
+        """Fill a shape (or a union of several) with a material and name it; later strokes cover earlier ones.
+
+        Without a material the density stays, and the shape only names what is there.
+        """
         whole = shape if isinstance(shape, Shape) else union(shape)
         self.strokes.append(Paint(whole, material, part, tuple(keep), tuple(inside)))
 
     def carve(self, shape: Shape | Sequence[Shape], *, inside: Sequence[int] = ()) -> None:
         """Make a cavity of air that belongs to no part."""
         self.paint(shape, 0, self.air, inside=inside)
+
+    def pour(self, values: Distance, levels: Sequence[tuple[Number, int]]) -> None:
+        """Set all density to a scalar field; from each of its (ascending) levels on, voxels belong to a part."""
+        self.strokes.append(Field(values, tuple(levels)))
 
     def tree(self) -> PartTree:
         """The parts declared so far."""
