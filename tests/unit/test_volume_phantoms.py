@@ -15,6 +15,7 @@ SIZES = {
     "bonsai": (58, 50, 60),
     "head": (60, 72, 78),
     "torso": (66, 46, 80),
+    "head_mri": (60, 72, 78),
     "chest": (96, 72, 90),
     "hand": (75, 54, 114),
     "tooth": (48, 42, 76),
@@ -112,6 +113,7 @@ BANDS = {
         "aorta": "blood",
         "left lung": "lung",
     },
+    "head_mri": {"white matter": "white matter", "cerebellum": "grey matter", "left eye": "eyeball"},
     "chest": {"right ventricle": "venous blood", "descending aorta": "arterial blood", "left upper lobe": "lung"},
     "hand": {"muscles": "muscle", "ring finger": "skin"},
     "tooth": {"enamel": "enamel", "dentin": "dentin", "pulp chamber": "pulp"},
@@ -194,6 +196,22 @@ def test_torso_has_its_organs_where_anatomy_has_them(seed):
     assert np.median(native[p.labels.labels == 0]) < -950
     assert native[ndimage.binary_erosion(region(p, "lungs"))].mean() < -600
     assert native[region(p, "bones")].mean() > 350
+
+
+def test_mri_of_the_head_has_dark_bone_and_two_contrasts():
+    fluid_is_bright = set()
+    for seed in range(6):
+        p = make_phantom("head_mri", seed, size_xyz=(60, 72, 78))
+        native = p.volume.native_values()
+        white, eye, bone, muscle, fat = (
+            float(np.median(native[ndimage.binary_erosion(region(p, n))]))
+            for n in ("white matter", "left eye", "mandible", "muscles", "fat")
+        )
+        assert bone < muscle < min(white, fat) and p.volume.value_range == (0.0, 1000.0)
+        assert (region(p, "white matter") & ~filled(region(p, "skull"))).sum() == 0
+        assert (eye > white) != (eye < muscle), "the vitreous is the brightest or the darkest soft tissue"
+        fluid_is_bright.add(eye > white)
+    assert fluid_is_bright == {True, False}
 
 
 @pytest.mark.parametrize("seed", [1, 2])

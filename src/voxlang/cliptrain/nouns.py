@@ -22,6 +22,11 @@ HELD_OUT: dict[str, tuple[str, ...]] = {
         "skeleton", "vertebral column", "rib cage", "breastbone", "clavicles", "scapulae", "hip bone", "femurs",
         "gastric organ", "gall bladder",
     ),
+    "head_mri": (
+        "white substance", "skeleton of the head", "braincase", "jawbone", "encephalon", "eyeballs", "dentition",
+        "epidermis", "neck bones", "respiratory tract", "snout", "hindbrain", "pharynx", "cheek bones",
+        "adipose tissue", "muscular tissue", "paranasal sinuses",
+    ),
     "chest": (
         "upper trunk", "left mamma", "right mamma", "epidermis", "adipose tissue", "chest muscles", "midriff",
         "hepatic organ", "gastric organ", "gastric bubble", "breathing organs", "lung lobe", "left upper lung lobe",

@@ -9,20 +9,7 @@ import numpy as np
 from voxlang.volume.phantoms.language import Shape, rotation, smooth_union, union
 from voxlang.volume.phantoms.primitives import ball, box, capsule, cylinder, ellipsoid, loft, torus, tube
 from voxlang.volume.phantoms.scene import Material, Scene
-from voxlang.volume.phantoms.tissue import (
-    AIR,
-    BONE,
-    BRAIN,
-    ENAMEL,
-    EYE,
-    FAT,
-    FLUID,
-    MUSCLE,
-    NOISE_HU,
-    RANGE_HU,
-    SKIN,
-    SPONGY_BONE,
-)
+from voxlang.volume.phantoms.tissue import CT, Tissues
 
 BOX_MM = (192.0, 236.0, 252.0)
 SIZE_XYZ = (96, 118, 126)
@@ -32,10 +19,28 @@ SKINS = {"pale": (0.93, 0.76, 0.66), "tan": (0.80, 0.60, 0.46), "brown": (0.55, 
 
 def describe(rng: np.random.Generator) -> Scene:
     """Skin over fat and muscle, skull with mandible and teeth, brain, eyes, airways and the upper spine."""
-    scene = Scene(rng, AIR, RANGE_HU, noise=NOISE_HU)
+    scene, t = anatomy(rng, CT)
+    hard = [(t.spongy_bone, 0.8), (t.bone, 0.95), (t.enamel, 0.95)]
+    cover = replace(t.skin, value=-170, band=300)
+    scene.show("surface", [(cover, 0.9), (t.eye, 0.95), *hard])
+    scene.show("bones", hard)
+    scene.show(
+        "contents",
+        [(t.skin, 0.02), (t.brain, 0.25), (t.eye, 0.4), (t.spongy_bone, 0.02), (t.bone, 0.03), (t.enamel, 0.8)],
+    )
+    scene.show("brain and eyes", [(t.brain, 0.3), (t.eye, 0.4)])
+    scene.show("skin over bone", [(t.skin, 0.06), (t.muscle, 0.04), *hard])
+    return scene
+
+
+def anatomy(rng: np.random.Generator, tissues: Tissues) -> tuple[Scene, Tissues]:
+    """A head without looks, and its own tissues: those given, varied."""
+    scene = Scene(rng, tissues.air, tissues.native_range, noise=tissues.noise, bias=tissues.bias)
     scene.placed(yaw_deg=12, tilt_deg=6, scale=0.12, jitter=3)
     tone = str(rng.choice(list(SKINS)))
-    skin, bone, nerve = replace(SKIN, rgb=SKINS[tone]), scene.varied(BONE, 120), scene.varied(BRAIN, 4)
+    bone, nerve = scene.varied(tissues.bone, tissues.bone_spread), scene.varied(tissues.brain, tissues.brain_spread)
+    tissues = replace(tissues, skin=replace(tissues.skin, rgb=SKINS[tone]), bone=bone, brain=nerve)
+    skin, muscle = tissues.skin, tissues.muscle
     width, jaw, nose = rng.uniform(0.94, 1.04), rng.uniform(0.9, 1.08), rng.uniform(0.8, 1.15)
 
     head = scene.whole("head", ("human head", "face and skull"), ("human",))
@@ -64,35 +69,27 @@ def describe(rng: np.random.Generator) -> Scene:
 
     fat = scene.small("fat", flesh, ("adipose tissue", "subcutaneous fat"), ("soft", "yellow"))
     muscles = scene.small("muscles", flesh, ("muscle", "muscular tissue"), ("red",))
-    scene.paint(skin_shape.grown(-3.4), fat, FAT)
+    scene.paint(skin_shape.grown(-3.4), fat, tissues.fat)
     chew = ellipsoid(11, 24, 34).moved(56 * width, -6, -34) | ellipsoid(8, 34, 30).moved(66 * width, -12, 26)
     scene.paint(
         union([neck.grown(-7), chew.both_sides() & skin_shape.grown(-6), ellipsoid(40, 38, 16).moved(y=-40, z=-66)]),
         muscles,
-        MUSCLE,
+        muscle,
         inside=(fat,),
     )
 
     case = _braincase(width)
-    _skull(scene, rng, skull, case, bone, width, jaw, under_skin=(fat, muscles))
-    _teeth(scene, rng, teeth, jaw)
-    _spine(scene, spine, bone)
-    _brain(scene, rng, brain, case, nerve, width)
+    _skull(scene, rng, skull, case, tissues, width, jaw, under_skin=(fat, muscles))
+    _teeth(scene, rng, teeth, tissues.enamel, jaw)
+    _spine(scene, spine, tissues)
+    _brain(scene, rng, brain, case, tissues, width)
     for side, name in ((1, "left"), (-1, "right")):
         eye = scene.small(f"{name} eye", eyes, (f"{name} eyeball", f"{name} globe"), ("round",))
-        scene.paint(ball(12.5).moved(side * 32 * width, -70, 9), eye, EYE)
+        scene.paint(ball(12.5).moved(side * 32 * width, -70, 9), eye, tissues.eye)
     tongue = scene.small("tongue", flesh, ("lingua",), ("muscular", "red"))
-    scene.paint(ellipsoid(19 * jaw, 27, 13).moved(y=-42, z=-52), tongue, MUSCLE, keep=(skull, teeth))
+    scene.paint(ellipsoid(19 * jaw, 27, 13).moved(y=-42, z=-52), tongue, muscle, keep=(skull, teeth))
     _airways(scene, airways, nose)
-
-    hard = [(SPONGY_BONE, 0.8), (bone, 0.95), (ENAMEL, 0.95)]
-    cover = replace(skin, value=-170, band=300)
-    scene.show("surface", [(cover, 0.9), (EYE, 0.95), *hard])
-    scene.show("bones", hard)
-    scene.show("contents", [(skin, 0.02), (nerve, 0.25), (EYE, 0.4), (SPONGY_BONE, 0.02), (bone, 0.03), (ENAMEL, 0.8)])
-    scene.show("brain and eyes", [(nerve, 0.3), (EYE, 0.4)])
-    scene.show("skin over bone", [(skin, 0.06), (MUSCLE, 0.04), *hard])
-    return scene
+    return scene, tissues
 
 
 def _outline(*, head_width: float, jaw: float, nose: float) -> tuple[Shape, Shape]:
@@ -134,7 +131,7 @@ def _skull(
     rng: np.random.Generator,
     skull: int,
     case: Shape,
-    bone: Material,
+    tissues: Tissues,
     width: float,
     jaw: float,
     *,
@@ -147,11 +144,11 @@ def _skull(
     thick = rng.uniform(6.5, 8.5)
     orbit = capsule((36 * width, -92, 9), (15, -34, 5), 18.5, 4).both_sides()
     nasal = ellipsoid(11, 34, 17).moved(y=-70, z=-16)
-    scene.paint((case.grown(thick) - case) - orbit, cranium, bone, inside=under_skin)
+    scene.paint((case.grown(thick) - case) - orbit, cranium, tissues.bone, inside=under_skin)
     scene.paint(
         ((case.grown(thick * 0.68) - case.grown(thick * 0.32)) - orbit).cut((0, 0, -1), -20),
         cranium,
-        SPONGY_BONE,
+        tissues.spongy_bone,
         inside=(cranium,),
     )
     midface = loft(
@@ -167,15 +164,15 @@ def _skull(
         bones - ellipsoid(11, 15, 12).moved(25, -54, -20).both_sides() - box(17, 23, 10, rounding=6).moved(y=-45, z=-43)
     )
     bridge = capsule((0, -78, 18), (0, -88, -2), 5)
-    scene.paint(bones | bridge, upper_jaw, bone, inside=under_skin)
+    scene.paint(bones | bridge, upper_jaw, tissues.bone, inside=under_skin)
     arch = [(45 * jaw, -6, -50), (39 * jaw, -34, -63), (23 * jaw, -64, -71), (0, -76, -74)]
     half = tube(arch, (7, 6.5, 6.5, 7), n=12) | tube([(x, y, z + 8) for x, y, z in arch], (6, 5, 5, 5), n=12)
     ramus = tube([(47 * jaw, -6, -52), (50 * jaw, 2, -30), (52 * width, 3, -13)], (8, 7, 5), n=6)
     hook = tube([(47 * jaw, -12, -48), (50 * jaw, -20, -28), (52 * width, -22, -12)], (7, 6, 3), n=6)
-    scene.paint((half | ramus | hook).both_sides(), lower_jaw, bone, inside=under_skin)
+    scene.paint((half | ramus | hook).both_sides(), lower_jaw, tissues.bone, inside=under_skin)
 
 
-def _teeth(scene: Scene, rng: np.random.Generator, teeth: int, jaw: float) -> None:
+def _teeth(scene: Scene, rng: np.random.Generator, teeth: int, enamel: Material, jaw: float) -> None:
     """Two dental arches; some teeth are missing."""
     present = rng.random(16) > rng.choice([0.0, 0.1])
     for name, z, up in (("upper teeth", -47.0, 1), ("lower teeth", -58.5, -1)):
@@ -194,10 +191,10 @@ def _teeth(scene: Scene, rng: np.random.Generator, teeth: int, jaw: float) -> No
                 if here:
                     tooth = (crown | root).moved(x, y, z)
                     crowns.append(tooth if side > 0 else tooth.mirrored())
-        scene.paint(crowns, arch, ENAMEL)
+        scene.paint(crowns, arch, enamel)
 
 
-def _spine(scene: Scene, spine: int, bone: Material) -> None:
+def _spine(scene: Scene, spine: int, tissues: Tissues) -> None:
     """Vertebrae around the cord, with discs between them."""
     for i, z in enumerate((-34.0, -52.0, -70.0, -88.0, -106.0, -124.0), start=1):
         name = f"neck vertebra {i}"
@@ -205,14 +202,15 @@ def _spine(scene: Scene, spine: int, bone: Material) -> None:
         body = cylinder((0, 14, z - 6.5), (0, 14, z + 6.5), 12, rounding=3)
         arch = torus(13, 4.2).moved(0, 32, z) | capsule((0, 45, z), (0, 58, z - 5), 4, 3)
         wings = capsule((10, 18, z), (24, 20, z - 2), 5, 4).both_sides()
-        scene.paint([arch, wings, body], vertebra, bone)
-        scene.paint(body.grown(-3), vertebra, SPONGY_BONE)
+        scene.paint([arch, wings, body], vertebra, tissues.bone)
+        scene.paint(body.grown(-3), vertebra, tissues.spongy_bone)
 
 
-def _brain(scene: Scene, rng: np.random.Generator, brain: int, case: Shape, nerve: Material, width: float) -> None:
+def _brain(scene: Scene, rng: np.random.Generator, brain: int, case: Shape, tissues: Tissues, width: float) -> None:
     """Fluid around hemispheres with furrows, cerebellum, ventricles and brain stem."""
+    nerve, white = tissues.brain, tissues.white_matter
     fluid = scene.small("cerebrospinal fluid", brain, ("CSF", "brain fluid"), ("liquid",))
-    scene.paint(case, fluid, FLUID)
+    scene.paint(case, fluid, tissues.fluid)
     dome = ellipsoid(66 * width, 83, 64).moved(y=9, z=38).cut((0, -0.44, -1), 0.0)
     for side, name in ((1, "left"), (-1, "right")):
         half = scene.small(
@@ -223,6 +221,10 @@ def _brain(scene: Scene, rng: np.random.Generator, brain: int, case: Shape, nerv
         )
         lobe = dome.grown(-4.5).wobbled(rng, 2.0, 13).cut((-side, 0, 0), -1.6)
         scene.paint(lobe, half, nerve)
+    if white is not None:
+        core = scene.small("white matter", brain, ("white substance", "nerve fibres"), ("folded", "inner"))
+        depth = dome.grown(-10).wobbled(rng, 3.0, 15)
+        scene.paint([depth.cut((-side, 0, 0), -3.5) for side in (1, -1)], core, white)
     little = scene.small("cerebellum", brain, ("little brain", "hindbrain"), ("pink",))
     lobes = ellipsoid(23 * width, 21, 17).moved(16 * width, 48, -8).both_sides()
     scene.paint(lobes.wobbled(rng, 1.0, 8), little, nerve, inside=tuple(p.id for p in scene.parts if p.parent == brain))
@@ -231,7 +233,7 @@ def _brain(scene: Scene, rng: np.random.Generator, brain: int, case: Shape, nerv
     space = scene.small("ventricles", brain, ("lateral ventricles", "cerebral ventricles"), ("fluid-filled",))
     size = rng.uniform(0.8, 1.4)
     horn = tube([(9, -24, 38), (10, 5, 50), (16, 38, 44), (30, 22, 24)], (5 * size, 6 * size, 7 * size, 3), n=12)
-    scene.paint(horn.both_sides(), space, FLUID)
+    scene.paint(horn.both_sides(), space, tissues.fluid)
 
 
 def _airways(scene: Scene, airways: int, nose: float) -> None:
@@ -240,7 +242,9 @@ def _airways(scene: Scene, airways: int, nose: float) -> None:
     sinuses = scene.small("sinuses", airways, ("paranasal sinuses", "maxillary sinuses"), ("hollow",))
     throat = scene.small("throat", airways, ("pharynx", "windpipe", "trachea"), ("tubular",))
     cavity = ellipsoid(4, 28, 14).moved(5.5, -62, -15) | capsule((7 * nose, -96, -29), (5, -76, -20), 3.5)
-    scene.paint(cavity.both_sides(), nasal, AIR)
+    scene.paint(cavity.both_sides(), nasal, scene.air)
     frontal = ellipsoid(12, 4, 8).moved(9, -79, 33)
-    scene.paint((ellipsoid(10, 14, 11).moved(25, -54, -20) | frontal).both_sides(), sinuses, AIR)
-    scene.paint(tube([(0, -38, -14), (0, -14, -24), (0, -9, -60), (0, -8, -140)], (7, 8, 7, 9), n=14), throat, AIR)
+    scene.paint((ellipsoid(10, 14, 11).moved(25, -54, -20) | frontal).both_sides(), sinuses, scene.air)
+    scene.paint(
+        tube([(0, -38, -14), (0, -14, -24), (0, -9, -60), (0, -8, -140)], (7, 8, 7, 9), n=14), throat, scene.air
+    )

@@ -1,7 +1,10 @@
-"""Tissues in Hounsfield-like units, shared by the families that are alive (or were)."""
+"""Tissues of the families that are alive (or were): in Hounsfield-like units, and what makes a modality."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from voxlang.volume.phantoms.language import Number
 from voxlang.volume.phantoms.scene import Material
 
 RANGE_HU = (-1000.0, 2500.0)
@@ -27,3 +30,34 @@ SPLEEN = Material("spleen", 136.0, (0.45, 0.16, 0.25), texture=3, grain=15, band
 HEART = Material("heart muscle", 172.0, (0.72, 0.18, 0.17), texture=4, grain=15, band=18)
 KIDNEY = Material("kidney", 212.0, (0.62, 0.28, 0.20), texture=5, grain=12, band=21)
 BLOOD = Material("blood", 272.0, (0.80, 0.10, 0.12), texture=4, grain=20, band=36)
+
+
+@dataclass(frozen=True)
+class Tissues:
+    """What a scanner makes of the tissues of a head."""
+
+    native_range: tuple[float, float]
+    """Native values of 0 and 1."""
+    noise: Number
+    """Standard deviation of the noise, native units."""
+    bias: Number
+    """Relative amplitude of the bias field."""
+    air: Material
+    skin: Material
+    fat: Material
+    muscle: Material
+    fluid: Material
+    brain: Material
+    eye: Material
+    spongy_bone: Material
+    bone: Material
+    enamel: Material
+    bone_spread: Number
+    """How far the value of bone varies among heads, native units."""
+    brain_spread: Number
+    """How far the value of the brain varies among heads, native units."""
+    white_matter: Material | None = None
+    """Inside of the hemispheres, where the scanner tells it from their cortex."""
+
+
+CT = Tissues(RANGE_HU, NOISE_HU, 0.0, AIR, SKIN, FAT, MUSCLE, FLUID, BRAIN, EYE, SPONGY_BONE, BONE, ENAMEL, 120, 4)
