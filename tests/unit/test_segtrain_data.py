@@ -4,14 +4,8 @@ import torch
 
 from voxlang.core.errors import ConfigError
 from voxlang.segtrain.config import PhaseConfig, SegTrainConfig
-from voxlang.segtrain.data import (
-    augment,
-    box_prompts,
-    make_batch,
-    make_sources,
-    point_prompts,
-    target_regions,
-)
+from voxlang.segtrain.data import augment, dense_truth, make_batch, make_sources
+from voxlang.segtrain.prompts import point_prompts, region_prompts, target_regions
 from voxlang.segtrain.shapes import LabelledPicture, draw_picture
 
 PHASE = PhaseConfig(
@@ -46,7 +40,9 @@ def test_target_regions_by_hand():
 
 def test_point_targets_agree_with_a_loop():
     picture = draw_picture(np.random.default_rng(1), "full")
-    coords, labels, targets, weights, on_object = point_prompts(picture, np.random.default_rng(2), 12, PHASE)
+    coords, labels, targets, weights, on_object = point_prompts(
+        picture, np.random.default_rng(2), 12, background_fraction=0.25
+    )
     regions = target_regions(picture.regions)
     assert (labels == 1).all() and (weights == 1).all()
     for i in range(12):
@@ -64,15 +60,13 @@ def test_point_targets_agree_with_a_loop():
 
 def test_background_points_follow_the_share():
     picture = draw_picture(np.random.default_rng(1), "full")
-    none = PHASE.model_copy(update={"background_fraction": 0.0})
-    everything = PHASE.model_copy(update={"background_fraction": 1.0})
-    assert point_prompts(picture, np.random.default_rng(0), 20, none)[4].all()
-    assert not point_prompts(picture, np.random.default_rng(0), 20, everything)[4].any()
+    assert point_prompts(picture, np.random.default_rng(0), 20, background_fraction=0.0)[4].all()
+    assert not point_prompts(picture, np.random.default_rng(0), 20, background_fraction=1.0)[4].any()
 
 
 def test_boxes_enclose_what_they_ask_for():
     picture = draw_picture(np.random.default_rng(5), "full")
-    coords, labels, targets, weights, _ = box_prompts(picture, np.random.default_rng(0), 16)
+    coords, labels, targets, weights, _ = region_prompts(picture, np.random.default_rng(0), 16, box=True)
     assert labels.tolist() == [[2, 3]] * 16
     assert (weights[:, 0] == 1).all() and (weights[:, 1:].sum(1) >= 1).all()
     for i in range(16):
@@ -87,14 +81,38 @@ def test_boxes_enclose_what_they_ask_for():
                 assert (targets[i, 0] == targets[i, 1 + level]).all()
 
 
+def test_a_point_that_means_a_region_lies_in_it():
+    picture = draw_picture(np.random.default_rng(5), "full")
+    coords, labels, targets, weights, _ = region_prompts(picture, np.random.default_rng(0), 16, box=False)
+    assert (labels == 1).all() and (weights[:, 0] == 1).all() and (weights[:, 1:].sum(1) >= 1).all()
+    for i in range(16):
+        u, v = (coords[i, 0].numpy() / 4).astype(int)
+        assert targets[i, 0, v, u] > 0
+
+
+def test_dense_truth_is_the_truth_at_the_middle_of_each_cell():
+    picture = hand_made()
+    kinds = np.where(picture.regions >= 0, picture.regions + 1, 0).astype(np.int16)
+    picture = LabelledPicture(picture.rgb, picture.regions, kinds)
+    cells, regions, seen = dense_truth(picture, np.random.default_rng(0))
+    expected = target_regions(picture.regions)
+    for row in range(10):
+        for column in range(12):
+            assert regions[:, row, column].tolist() == expected[:, 4 * row + 2, 4 * column + 2].tolist()
+            assert seen[:, row, column].tolist() == kinds[:, 4 * row + 2, 4 * column + 2].tolist()
+    assert (regions[2].flatten()[cells] >= 0).all(), "every question is about an object"
+    assert (dense_truth(hand_made(), np.random.default_rng(0))[2] == -1).all(), "without names nothing is known"
+
+
 def test_augmenting_moves_picture_and_truth_together():
     regions = np.full((3, 64, 64), -1, np.int16)
     regions[:, 5:20, 30:50] = 0
     rgb = np.where(regions[2][..., None] >= 0, np.uint8(230), np.uint8(20)).repeat(3, -1)
     for seed in range(10):
-        moved = augment(LabelledPicture(rgb, regions), np.random.default_rng(seed))
+        moved = augment(LabelledPicture(rgb, regions, regions + np.int16(7)), np.random.default_rng(seed))
         bright = moved.rgb.astype(int).sum(-1) > 300
         assert (bright == (moved.regions[2] >= 0)).all()
+        assert moved.kinds is not None and (moved.kinds == moved.regions + 7).all()
 
 
 def test_a_batch_depends_on_the_step_alone():

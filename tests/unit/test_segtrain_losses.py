@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from voxlang.segtrain.config import LossConfig
-from voxlang.segtrain.data import Batch
+from voxlang.segtrain.data import Batch, DenseTruth
 from voxlang.segtrain.losses import balanced_entropy, loss_of, mask_terms, true_iou
 from voxlang.segtrain.model import Answers
 
@@ -42,10 +42,13 @@ def example(on_object: list[bool]) -> tuple[Answers, Batch]:
     answers = Answers(
         torch.randn(1, k, 4, 4, 4, generator=generator).requires_grad_(),
         torch.full((1, k, 4), 0.25, requires_grad=True),
-        torch.randn(1, k, 3, 4, 4, generator=generator),
+        torch.randn(1, 2, 3, 4, 4, generator=generator),
+        torch.randn(1, 3, 5, 2, 2, generator=generator),
         torch.ones(1, k, 4, 2),
         torch.ones(1, k, 4, 2),
     )
+    regions = torch.randint(-1, 3, (1, 3, 4, 4), generator=generator).int()
+    dense = DenseTruth(torch.tensor([[3, 9]]), regions, torch.randint(-1, 5, (1, 3, 4, 4), generator=generator))
     batch = Batch(
         torch.zeros(1, 3, 16, 16),
         torch.zeros(1, k, 1, 2),
@@ -53,6 +56,7 @@ def example(on_object: list[bool]) -> tuple[Answers, Batch]:
         (torch.rand(1, k, 4, 4, 4, generator=generator) > 0.5).float(),
         torch.ones(1, k, 4),
         torch.tensor([on_object]),
+        dense,
     )
     return answers, batch
 
@@ -68,7 +72,7 @@ def test_background_asks_only_for_a_low_predicted_iou():
 def test_free_tokens_have_no_gradient():
     answers, batch = example([True])
     weights = torch.tensor([[[1.0, 0.0, 1.0, 0.0]]])
-    batch = Batch(batch.images, batch.coords, batch.labels, batch.targets, weights, batch.on_object)
+    batch = Batch(batch.images, batch.coords, batch.labels, batch.targets, weights, batch.on_object, batch.dense)
     loss_of(answers, batch, LossConfig(), balanced_weight=1.0).total.backward()
     moved = answers.logits.grad[0, 0].abs().sum((-1, -2)) > 0
     assert moved.tolist() == [True, False, True, False]
@@ -82,3 +86,29 @@ def test_the_total_is_the_weighted_sum():
     n = parts.numbers
     assert n["token"] == pytest.approx(0, abs=1e-6)
     assert parts.total.item() == pytest.approx(3 * n["focal"] + 2 * n["dice"] + 5 * n["iou_error"], rel=1e-5)
+
+
+def test_the_auxiliary_loss_agrees_with_a_loop():
+    """Focal, dice and balanced entropy of each asked cell on each level where it shows something, and the kinds."""
+    answers, batch = example([True])
+    dense = batch.dense
+    terms, kinds = [], []
+    for level in range(3):
+        for n, cell in enumerate(dense.cells[0].tolist()):
+            number = dense.regions[0, level].flatten()[cell]
+            if number < 0:
+                continue
+            target = (dense.regions[0, level] == number).float()
+            logits = answers.auxiliary_logits[0, n, level]
+            focal, dice = mask_terms(logits, target)
+            terms.append(20 * focal + dice + balanced_entropy(logits, target))
+        for row in (0, 1):
+            for column in (0, 1):
+                kind = int(dense.kinds[0, level, 2 * row, 2 * column])
+                if kind >= 0:
+                    kinds.append(-answers.kind_logits[0, level, :, row, column].log_softmax(0)[kind])
+    expected = sum(terms) / len(terms) + 0.5 * sum(kinds) / len(kinds)
+    with_it = loss_of(answers, batch, LossConfig()).total
+    without = loss_of(answers, batch, LossConfig(auxiliary=0.0)).total
+    assert (with_it - without).item() == pytest.approx(expected.item(), rel=1e-4)
+    assert len(terms) >= 3 and len(kinds) >= 3

@@ -4,9 +4,16 @@ import torch
 from sam2.sam2_image_predictor import SAM2ImagePredictor
 
 from voxlang.segtrain.config import PhaseConfig, SegTrainConfig
-from voxlang.segtrain.data import make_batch, make_sources, normalise
+from voxlang.segtrain.data import Batch, DenseTruth, make_batch, make_sources, normalise
 from voxlang.segtrain.evaluate import ask_points, stability_of
-from voxlang.segtrain.model import PixelEmbeddingHead, build_student, trained_parameters
+from voxlang.segtrain.model import (
+    PixelEmbeddingHead,
+    build_student,
+    cells_of,
+    corrected_prompts,
+    embeddings_at,
+    trained_parameters,
+)
 from voxlang.segtrain.shapes import draw_picture
 
 YAML = "configs/sam2/sam2.1_hiera_micro.yaml"
@@ -59,15 +66,43 @@ def test_the_seed_decides_the_weights_and_leaves_the_global_state():
 
 
 def test_auxiliary_logits_are_scaled_cosines():
-    head = PixelEmbeddingHead(8)
+    head = PixelEmbeddingHead(8, kinds=5)
     features = [torch.randn(1, 8, size, size, generator=torch.Generator().manual_seed(1)) for size in (16, 8, 4)]
-    points = torch.tensor([[[9.0, 3.0], [63.9, 63.9]]])
-    logits, embeddings = head(features, points, 64)
+    e, kinds = head(features)
+    assert kinds.shape == (1, 3, 5, 8, 8)
+    cells = cells_of(torch.tensor([[[9.0, 3.0], [63.9, 63.9]]]), 64, 16)
+    assert cells.tolist() == [[2, 255]]
+    embeddings = embeddings_at(e, cells)
+    logits = head.compare(e, embeddings)
     scale, bias = head.scale.detach(), head.bias.detach()
     for k, (row, column) in enumerate([(0, 2), (15, 15)]):
+        torch.testing.assert_close(embeddings[0, k], e[0, :, :, row, column])
         torch.testing.assert_close(logits[0, k, :, row, column], scale - bias, msg="a pixel and itself: cosine 1")
     torch.testing.assert_close(embeddings.norm(dim=-1), torch.ones(1, 2, 3))
     assert (logits <= (scale - bias)[:, None, None] + 1e-5).all()
+
+
+def test_a_click_corrects_the_greatest_error():
+    """Level part is meant: a block is missing on the left, a smaller one is too much on the right."""
+    wanted, answered = torch.zeros(64, 64), torch.full((64, 64), -1.0)
+    wanted[10:40, 5:25] = 1
+    answered[50:58, 50:58] = 1
+    targets = torch.stack([wanted, torch.zeros(64, 64), wanted, torch.ones(64, 64)])[None, None]
+    logits = torch.stack([torch.zeros(64, 64), torch.ones(64, 64), answered, torch.ones(64, 64)])[None, None]
+    dense = DenseTruth(torch.zeros(1, 1).long(), torch.zeros(1, 3, 64, 64).int(), torch.zeros(1, 3, 64, 64).long())
+    batch = Batch(
+        torch.zeros(1, 3, 256, 256), torch.tensor([[[[60.0, 80.0]]]]), torch.ones(1, 1, 1, dtype=torch.int32),
+        targets, torch.tensor([[[1.0, 0.0, 1.0, 0.0]]]), torch.ones(1, 1, dtype=torch.bool), dense, refine=True,
+    )  # fmt: skip
+    coords, labels, masks = corrected_prompts(logits, batch)
+    assert torch.equal(masks[0, 0], answered) and labels.tolist() == [[[1, 1]]]
+    u, v = (coords[0, 0, 1] / 4).long().tolist()
+    assert wanted[v, u] == 1
+    logits[0, 0, 2] = torch.where(wanted > 0, 1.0, answered)
+    coords, labels, _ = corrected_prompts(logits, batch)
+    u, v = (coords[0, 0, 1] / 4).long().tolist()
+    assert labels.tolist() == [[[1, 0]]] and 50 <= v < 58 and 50 <= u < 58
+    assert build_student(YAML, seed=0)(batch, ask_decoder=True).logits.shape == (1, 1, 4, 64, 64)
 
 
 def test_every_trained_parameter_gets_a_gradient():

@@ -9,6 +9,7 @@ from voxlang.segtrain.renders import (
     SEEDS,
     RenderConfig,
     RenderSource,
+    part_kind,
     planned_scenes,
     write_renders,
 )
@@ -60,8 +61,16 @@ def test_stored_views_come_back(tmp_path):
         view = source.picture(i)
         assert source.family(i) == "tooth"
         assert (view.rgb == stored(seed).rgb[0]).all() and (view.regions == stored(seed).part_index[0]).all()
+        assert source.vocabulary == ["nothing", "tooth: thing", "tooth: piece"]
+        assert view.kinds is not None and (view.kinds[2] == (view.regions[2] >= 0)).all()
+        assert (view.kinds[1] == np.where(view.regions[1] == 2, 2, 0)).all()
     drawn = source.draw(np.random.default_rng(0), 0)
     assert drawn.regions.shape == (3, 16, 20)
+
+
+def test_siblings_are_of_one_kind():
+    assert part_kind("left rib 3") == part_kind("right rib 11") == "rib"
+    assert part_kind("upper third molar 2") == "molar" and part_kind("left") == "left"
 
 
 def test_a_folder_without_views_is_refused(tmp_path):

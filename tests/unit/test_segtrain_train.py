@@ -81,11 +81,11 @@ def test_a_resumed_training_ends_with_the_same_weights(recipe, tmp_path):
     metrics = []
     rest = train(halves, on_metrics=lambda step, means: metrics.append((step, means["loss"])))
     assert rest.steps == whole.steps == recipe.total_steps
-    assert [step for step, _ in metrics] == [4, 5]
+    assert [step for step, _ in metrics] == [4, 5, 6]
     for name, tensor in whole.student.state_dict().items():
         assert torch.equal(tensor, rest.student.state_dict()[name]), name
     rows = [json.loads(line) for line in (tmp_path / "halves" / "log.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
     with pytest.raises(ConfigError, match="another run_dir"):
         train(halves.model_copy(update={"seed": 9}))
     loaded = load_student(halves)
@@ -170,4 +170,4 @@ def test_smoke_door(tmp_path):
         timeout=240,
         env={**os.environ, "TMPDIR": str(tmp_path)},
     )
-    assert "5 steps" in done.stdout and list(tmp_path.glob("voxlang-smoke-*/weights.safetensors"))
+    assert "6 steps" in done.stdout and list(tmp_path.glob("voxlang-smoke-*/weights.safetensors"))

@@ -35,6 +35,8 @@ class PhaseConfig(BaseModel):
     """Start the decoder anew on the present features at the first step of this phase; see `segtrain.start`."""
     box_fraction: float = Field(0.0, ge=0, le=1)
     """Share of the batches prompted by boxes; the others are prompted by points."""
+    refine_fraction: float = Field(0.0, ge=0, le=1)
+    """Share of the batches in which each answer is given back as a mask prompt, with a click on its greatest error."""
     balanced_weight: float = Field(0.0, ge=0)
     """Weight of the cross entropy in which object and surroundings count the same. It drives the masks away from
     "nothing" while the model does not look at the prompt yet; later it would make them too large."""
@@ -57,6 +59,8 @@ class LossConfig(BaseModel):
     """Weight of the squared error of the predicted IoU."""
     auxiliary: float = 1.0
     """Weight of the auxiliary pixel-embedding head."""
+    kinds: float = 0.5
+    """Weight, within the auxiliary loss, of the cross entropy of what each pixel shows."""
     auxiliary_balanced: float = 1.0
     """Weight, within the auxiliary loss, of the cross entropy in which object and surroundings count the same."""
 
@@ -138,7 +142,9 @@ def load_config(path: Path | str) -> SegTrainConfig:
 
 def smoke_config(config: SegTrainConfig, run_dir: str) -> SegTrainConfig:
     """Shrink a recipe to a few steps on shapes on the CPU: a check that everything runs, not a training."""
-    plain = config.phases[0].model_copy(update={"start_decoder": False, "encoder_rate": 1.0, "box_fraction": 0.0})
+    plain = config.phases[0].model_copy(
+        update={"start_decoder": False, "encoder_rate": 1.0, "box_fraction": 0.0, "refine_fraction": 0.0}
+    )
     phases = (
         plain.model_copy(update={"steps": 2, "sources": {"shapes-simple": 1.0}, "train_decoder": False}),
         plain.model_copy(
@@ -146,6 +152,9 @@ def smoke_config(config: SegTrainConfig, run_dir: str) -> SegTrainConfig:
         ),
         plain.model_copy(
             update={"steps": 1, "sources": {"shapes-full": 1.0}, "train_decoder": True, "box_fraction": 1.0}
+        ),
+        plain.model_copy(
+            update={"steps": 1, "sources": {"shapes-full": 1.0}, "train_decoder": True, "refine_fraction": 1.0}
         ),
     )
     return config.model_copy(

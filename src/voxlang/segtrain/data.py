@@ -12,17 +12,29 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int16, Int32
+from jaxtyping import Bool, Float32, Int32, Int64
 
 from voxlang.core.errors import ConfigError
-from voxlang.segtrain.config import PhaseConfig, SegTrainConfig, phase_at
+from voxlang.segtrain.config import SegTrainConfig, phase_at
+from voxlang.segtrain.prompts import STRIDE, point_prompts, region_prompts, spread, target_regions
 from voxlang.segtrain.shapes import LabelledPicture, Stage, draw_picture
 
-STRIDE = 4
-"""Pixels of the picture per pixel of the low-resolution masks."""
 PIXEL_MEAN = (0.485, 0.456, 0.406)
 PIXEL_STD = (0.229, 0.224, 0.225)
-_SMALLEST_PX = 12
+DENSE_POINTS = 32
+"""Points of each picture at which the auxiliary head is asked, whatever the prompts are."""
+
+
+@dataclass(frozen=True, eq=False)
+class DenseTruth:
+    """What the auxiliary head learns from: the truth of every low-resolution pixel, taken at its centre."""
+
+    cells: Int64[torch.Tensor, "b n"]
+    """Flat indices of the low-resolution pixels at which the head is asked what belongs together with them."""
+    regions: Int32[torch.Tensor, "b 3 q q"]
+    """Region numbers of `prompts.target_regions`; -1 background."""
+    kinds: Int64[torch.Tensor, "b 3 q q"]
+    """What each pixel shows, on each level, as a number of the vocabulary of the source; -1 unknown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,16 +53,25 @@ class Batch:
     """1 where the target is known; 0 where the answer of this token is free."""
     on_object: Bool[torch.Tensor, "b k"]
     """False for prompts on empty background: their IoU is 0 and their masks are free."""
+    dense: DenseTruth
+    """Truth for the auxiliary head."""
+    refine: bool = False
+    """Each prompt is answered once, and the answer, as a mask, with a click on its greatest error, is the prompt."""
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""
+        move = lambda t: t.to(device, non_blocking=True)
         fields = (self.images, self.coords, self.labels, self.targets, self.weights, self.on_object)
-        return Batch(*(t.to(device, non_blocking=True) for t in fields))
+        dense = DenseTruth(move(self.dense.cells), move(self.dense.regions), move(self.dense.kinds))
+        return Batch(*map(move, fields), dense, self.refine)
 
 
 @runtime_checkable
 class PictureSource(Protocol):
     """Numbered pictures."""
+
+    vocabulary: list[str]
+    """What the numbers in `LabelledPicture.kinds` mean; empty where nothing has a name."""
 
     def draw(self, rng: np.random.Generator, step: int) -> LabelledPicture:
         """A picture for this step."""
@@ -60,6 +81,7 @@ class ShapeSource:
     """Generated shapes with a sliding window of pictures in reach: drawing one costs more than turning one around."""
 
     def __init__(self, stage: Stage, *, seed: int, window: int, new_per_step: float) -> None:
+        self.vocabulary: list[str] = []
         self._stage: Stage = stage
         self._seed, self._window, self._new_per_step = seed, window, new_per_step
         self._kept: OrderedDict[int, LabelledPicture] = OrderedDict()
@@ -110,16 +132,36 @@ def make_batch(
     rng = np.random.default_rng((config.seed, 7, step, rank, part))
     names = [name for name, share in phase.sources.items() if share > 0]
     shares = np.array([phase.sources[name] for name in names])
-    boxes = phase.train_decoder and rng.random() < phase.box_fraction
-    images, prompts = [], []
+    style = rng.random() if phase.train_decoder else 1.0
+    boxes = style < phase.box_fraction
+    refine = not boxes and style < phase.box_fraction + phase.refine_fraction
+    k = config.prompts_per_picture
+    images, prompts, dense = [], [], []
     for _ in range(config.pictures_per_step):
         name = names[int(rng.choice(len(names), p=shares / shares.sum()))]
         picture = augment(sources[name].draw(rng, step), rng)
         images.append(normalise(picture.rgb))
-        k = config.prompts_per_picture
-        prompts.append(box_prompts(picture, rng, k) if boxes else point_prompts(picture, rng, k, phase))
+        if boxes or refine:
+            prompts.append(region_prompts(picture, rng, k, box=boxes))
+        else:
+            prompts.append(point_prompts(picture, rng, k, background_fraction=phase.background_fraction))
+        dense.append(dense_truth(picture, rng))
     coords, labels, targets, weights, on_object = (torch.stack(column) for column in zip(*prompts, strict=True))
-    return Batch(torch.stack(images), coords, labels, targets, weights, on_object)
+    truth = DenseTruth(*(torch.stack(column) for column in zip(*dense, strict=True)))
+    return Batch(torch.stack(images), coords, labels, targets, weights, on_object, truth, refine)
+
+
+def dense_truth(picture: LabelledPicture, rng: np.random.Generator) -> tuple[torch.Tensor, ...]:
+    """Cells [n], regions [3 q q], kinds [3 q q] of a picture; see `DenseTruth`. Half the cells lie on small things."""
+    low = slice(STRIDE // 2, None, STRIDE)
+    regions = target_regions(picture.regions)[:, low, low]
+    flat = regions.reshape(3, -1)
+    covered = np.flatnonzero(flat[2] >= 0)
+    covered = covered if len(covered) else np.arange(flat.shape[1])
+    half = DENSE_POINTS // 2
+    cells = np.concatenate([spread(flat[0], covered, rng, half), spread(flat[1], covered, rng, DENSE_POINTS - half)])
+    kinds = np.full(regions.shape, -1) if picture.kinds is None else picture.kinds[:, low, low].astype(np.int64)
+    return torch.from_numpy(cells), torch.from_numpy(regions), torch.from_numpy(kinds)
 
 
 def normalise(rgb: np.ndarray) -> torch.Tensor:
@@ -129,122 +171,16 @@ def normalise(rgb: np.ndarray) -> torch.Tensor:
 
 
 def augment(picture: LabelledPicture, rng: np.random.Generator) -> LabelledPicture:
-    """Flip, turn by a right angle, swap and scale colours, scale and shift brightness."""
-    rgb, regions = picture.rgb, picture.regions
+    """Flip; sometimes turn by a right angle; sometimes swap colours; scale and shift them."""
+    planes = [picture.rgb.transpose(2, 0, 1), picture.regions, picture.kinds]
     if rng.random() < 0.5:
-        rgb, regions = rgb[:, ::-1], regions[:, :, ::-1]
-    turns = int(rng.integers(4))
-    rgb, regions = np.rot90(rgb, turns, (0, 1)), np.rot90(regions, turns, (1, 2))
-    if rng.random() < 0.5:
+        planes = [p if p is None else p[:, :, ::-1] for p in planes]
+    turns = int(rng.integers(4)) if rng.random() < 0.3 else 0
+    planes = [p if p is None else np.ascontiguousarray(np.rot90(p, turns, (1, 2))) for p in planes]
+    rgb = planes[0].transpose(1, 2, 0)
+    if rng.random() < 0.25:
         rgb = rgb[..., rng.permutation(3)]
     scale, shift = rng.uniform(0.75, 1.15, 3) * rng.uniform(0.85, 1.1), rng.uniform(-12, 12)
     table = np.clip(np.arange(256)[:, None] * scale + shift, 0, 255).astype(np.uint8)
     rgb = np.stack([table[rgb[..., c], c] for c in range(3)], -1) if rng.random() < 0.6 else rgb
-    return LabelledPicture(np.ascontiguousarray(rgb), np.ascontiguousarray(regions))
-
-
-def target_regions(regions: Int16[np.ndarray, "3 h w"]) -> Int32[np.ndarray, "3 h w"]:
-    """What a point asks for on each level, as numbers: pixels with the same number make one mask.
-
-    Small: the connected piece (8-neighbours) of the small region at the point, or the part where there is none, or
-    where the piece has fewer than 12 pixels. Part: all that is visible of the part, or of the whole where there is
-    none. Whole: all that is visible of the whole. -1 is background on every level.
-    """
-    from skimage.measure import label
-
-    small, part, whole = regions.astype(np.int32)
-    part = np.where((part < 0) & (whole >= 0), whole + 20_000, part)
-    pieces = label(small, background=-1, connectivity=2)
-    sizes = np.bincount(pieces.ravel())
-    real = (pieces > 0) & (sizes[pieces] >= _SMALLEST_PX)
-    part_or_none = np.where(part >= 0, part + 40_000, -1)
-    return np.stack([np.where(real, pieces, part_or_none), part, whole]).astype(np.int32)
-
-
-def point_prompts(
-    picture: LabelledPicture, rng: np.random.Generator, k: int, phase: PhaseConfig
-) -> tuple[torch.Tensor, ...]:
-    """Points: some on background, a third on small things, a third spread over parts, the others anywhere on objects.
-
-    Returns coords [k 1 2], labels [k 1], targets [k 4 q q], weights [k 4], on_object [k].
-    """
-    regions = target_regions(picture.regions)
-    covered = np.flatnonzero(regions[2] >= 0)
-    empty = np.flatnonzero(regions[2] < 0)
-    n_empty = rng.binomial(k, phase.background_fraction) if len(empty) else 0
-    n_empty = k if len(covered) == 0 else n_empty
-    n_third = (k - n_empty) // 3
-    flat = regions.reshape(3, -1)
-    small = np.flatnonzero((flat[0] != flat[1] + 40_000) & (flat[0] >= 0))
-    chosen = [rng.choice(empty, n_empty)] if n_empty else []
-    if n_third:
-        chosen.append(_spread(flat[0], small if len(small) else covered, rng, n_third))
-        chosen.append(_spread(flat[1], covered, rng, n_third))
-    n_left = k - n_empty - 2 * n_third
-    if n_left:
-        chosen.append(rng.choice(covered, n_left))
-    index = np.concatenate(chosen)
-    side = regions.shape[-1]
-    coords = np.stack([index % side, index // side], -1) + rng.random((k, 2))
-    numbers = flat[:, index].T
-    targets = _coverage(regions, numbers)
-    targets = torch.cat([targets[:, 1:2], targets], 1)
-    on_object = torch.from_numpy(numbers[:, 2] >= 0)
-    return (
-        torch.from_numpy(coords.astype(np.float32))[:, None],
-        torch.ones(k, 1, dtype=torch.int32),
-        targets,
-        torch.ones(k, 4),
-        on_object,
-    )
-
-
-def box_prompts(picture: LabelledPicture, rng: np.random.Generator, k: int) -> tuple[torch.Tensor, ...]:
-    """Boxes around regions of any level, their corners shaken by up to 8 % of the side.
-
-    The single-mask answer and the answer of the region's own level are known; the other tokens are free. A region that
-    fills several levels is known on all of them.
-    """
-    regions = target_regions(picture.regions)
-    side = regions.shape[-1]
-    points, _, _, _, _ = point_prompts(picture, rng, k, _ON_OBJECTS)
-    column, row = points[:, 0].numpy().astype(int).T
-    level = rng.integers(3, size=k)
-    numbers = regions[:, row, column].T
-    targets = _coverage(regions, numbers)
-    coords = np.zeros((k, 2, 2), np.float32)
-    weights = torch.zeros(k, 4)
-    chosen = torch.zeros_like(targets[:, :1])
-    for i in range(k):
-        mask = regions[level[i]] == numbers[i, level[i]]
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        box = np.array([[columns[0], rows[0]], [columns[-1] + 1, rows[-1] + 1]], np.float32)
-        shake = rng.uniform(-0.08, 0.08, (2, 2)) * (box[1] - box[0])
-        coords[i] = np.clip(box + shake, 0, side)
-        chosen[i, 0] = targets[i, level[i]]
-        weights[i, 0] = weights[i, 1 + level[i]] = 1
-    same = (targets - chosen).abs().flatten(2).amax(-1) == 0
-    weights[:, 1:] = torch.maximum(weights[:, 1:], same.float())
-    on_object = torch.from_numpy(numbers[:, 2] >= 0)
-    labels = torch.tensor([2, 3], dtype=torch.int32).expand(k, 2).contiguous()
-    return torch.from_numpy(coords), labels, torch.cat([chosen, targets], 1), weights, on_object
-
-
-_ON_OBJECTS = PhaseConfig(
-    name="boxes", steps=1, sources={}, learning_rate=1.0, final_learning_rate=1.0, background_fraction=0.0
-)
-
-
-def _spread(numbers: np.ndarray, among: np.ndarray, rng: np.random.Generator, n: int) -> np.ndarray:
-    """Pixels among the given ones, each region with the same chance whatever its size."""
-    order = among[np.argsort(numbers[among], kind="stable")]
-    _, start, count = np.unique(numbers[order], return_index=True, return_counts=True)
-    region = rng.integers(len(start), size=n)
-    return order[start[region] + (rng.random(n) * count[region]).astype(int)]
-
-
-def _coverage(regions: np.ndarray, numbers: np.ndarray) -> torch.Tensor:
-    """Share of each low-resolution pixel that has the prompt's number, per level: float [k 3 q q]."""
-    maps, wanted = torch.from_numpy(regions), torch.from_numpy(numbers)
-    equal = (maps[None] == wanted[:, :, None, None]).float()
-    return torch.nn.functional.avg_pool2d(equal, STRIDE)
+    return LabelledPicture(np.ascontiguousarray(rgb), planes[1], planes[2])

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 
 from voxlang.core.levels import LEVELS
-from voxlang.segtrain.data import normalise, target_regions
+from voxlang.segtrain.data import normalise
 from voxlang.segtrain.model import answer_prompts
+from voxlang.segtrain.prompts import target_regions
 from voxlang.segtrain.shapes import LabelledPicture
 
 if TYPE_CHECKING:

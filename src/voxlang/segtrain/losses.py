@@ -87,16 +87,7 @@ def loss_of(
         numbers |= {"focal": focal_mean.item(), "dice": dice_mean.item(), "iou_error": iou_mean.item()}
         for token, name in enumerate(("single", "small", "part", "whole")):
             numbers[f"iou_{name}"] = _weighted_mean(iou[..., token], weights[..., token])
-    if answers.auxiliary_logits is not None:
-        w = weights[..., 1:]
-        focal, dice = mask_terms(answers.auxiliary_logits, batch.targets[:, :, 1:])
-        balanced = balanced_entropy(answers.auxiliary_logits, batch.targets[:, :, 1:])
-        each = config.focal * focal + config.dice * dice + config.auxiliary_balanced * balanced
-        auxiliary = (each * w).sum() / w.sum().clamp(min=1)
-        total = total + config.auxiliary * auxiliary
-        iou = true_iou(answers.auxiliary_logits, batch.targets[:, :, 1:])
-        for token, name in enumerate(("small", "part", "whole")):
-            numbers[f"auxiliary_{name}"] = _weighted_mean(iou[..., token], w[..., token])
+    total = total + config.auxiliary * _auxiliary(answers, batch, config, numbers)
     if answers.token_embeddings is not None and answers.prompt_embeddings is not None:
         similarity = F.cosine_similarity(answers.token_embeddings.float(), answers.prompt_embeddings, dim=-1)
         token = ((1 - similarity) * weights).sum() / weights.sum().clamp(min=1)
@@ -104,6 +95,32 @@ def loss_of(
         numbers["token"] = token.item()
     numbers["loss"] = total.item()
     return LossParts(total, numbers)
+
+
+def _auxiliary(answers: Answers, batch: Batch, config: LossConfig, numbers: dict[str, float]) -> torch.Tensor:
+    """Loss of the auxiliary head: what belongs together, and what it is; its numbers are added to `numbers`."""
+    regions = batch.dense.regions
+    at_cells = regions.flatten(2).gather(2, batch.dense.cells[:, None].expand(-1, 3, -1)).mT
+    targets = (regions[:, None] == at_cells[..., None, None]).float()
+    weight = (at_cells >= 0).float()
+    focal, dice = mask_terms(answers.auxiliary_logits, targets)
+    each = config.focal * focal + config.dice * dice
+    if config.auxiliary_balanced > 0:
+        each = each + config.auxiliary_balanced * balanced_entropy(answers.auxiliary_logits, targets)
+    total = (each * weight).sum() / weight.sum().clamp(min=1)
+    iou = true_iou(answers.auxiliary_logits, targets)
+    for level, name in enumerate(("small", "part", "whole")):
+        numbers[f"auxiliary_{name}"] = _weighted_mean(iou[..., level], weight[..., level])
+    if answers.kind_logits is not None:
+        kinds = batch.dense.kinds[:, :, ::2, ::2]
+        if (kinds >= 0).any():
+            logits = answers.kind_logits.movedim(2, -1)[kinds >= 0]
+            kind = F.cross_entropy(logits, kinds[kinds >= 0])
+            total = total + config.kinds * kind
+            numbers["kinds"] = kind.item()
+            shown = kinds[kinds >= 0] > 0
+            numbers["kinds_right"] = float((logits.argmax(-1) == kinds[kinds >= 0])[shown].float().mean())
+    return total
 
 
 def _weighted_mean(values: torch.Tensor, weights: torch.Tensor) -> float:

@@ -32,60 +32,71 @@ class Answers:
     """Mask logits of the four tokens: single, small, part, whole; none when the decoder was not asked."""
     predicted_iou: Float[torch.Tensor, "b k 4"] | None
     """The model's estimate of each mask's IoU."""
-    auxiliary_logits: Float[torch.Tensor, "b k 3 q q"] | None
-    """Mask logits of the auxiliary head: small, part, whole; only for point prompts."""
+    auxiliary_logits: Float[torch.Tensor, "b n 3 q q"]
+    """Mask logits of the auxiliary head at the cells of the dense truth: small, part, whole."""
+    kind_logits: Float[torch.Tensor, "b 3 v r r"] | None
+    """Logits of what every second low-resolution pixel shows; none without a vocabulary."""
     token_embeddings: Float[torch.Tensor, "b k 4 d"] | None
-    """What the four mask tokens make of the pixel embedding at the prompt; only for point prompts."""
+    """What the four mask tokens make of the pixel embedding at the prompt; only for plain point prompts."""
     prompt_embeddings: Float[torch.Tensor, "b k 4 d"] | None
     """The pixel embedding at the prompt that they should make (the single token: the part's); no gradient."""
 
 
 class PixelEmbeddingHead(nn.Module):
-    """Per level a unit vector for each low-resolution pixel; logit = scale × (e(pixel) · e(prompt)) − bias."""
+    """Per level a unit vector for each low-resolution pixel, and logits of what it shows.
 
-    def __init__(self, channels: int, hidden: int = 64) -> None:
+    Two pixels belong together where scale × (e(pixel) · e(other)) − bias is positive.
+    """
+
+    def __init__(self, channels: int, kinds: int = 0, hidden: int = 64) -> None:
         super().__init__()
         self.lateral = nn.ModuleList(nn.Conv2d(channels, hidden, 1) for _ in range(3))
-        self.mix = nn.Sequential(
-            nn.GELU(),
-            nn.Conv2d(hidden, hidden, 3, padding=1),
-            nn.GELU(),
-            nn.Conv2d(hidden, _LEVELS * _DIMENSIONS, 1),
-        )
+        self.mix = nn.Sequential(nn.GELU(), nn.Conv2d(hidden, hidden, 3, padding=1), nn.GELU())
+        self.embed = nn.Conv2d(hidden, _LEVELS * _DIMENSIONS, 1)
+        self.kinds = nn.Conv2d(hidden, _LEVELS * kinds, 1) if kinds else None
         self.scale = nn.Parameter(torch.full((_LEVELS,), 5.0))
         self.bias = nn.Parameter(torch.full((_LEVELS,), 2.5))
 
     def forward(
-        self, features: list[torch.Tensor], points: Float[torch.Tensor, "b k 2"], image_size: int
-    ) -> tuple[Float[torch.Tensor, "b k 3 q q"], Float[torch.Tensor, "b k 3 d"]]:
-        """Logits of the pixels that belong with each point, on each level, and the embeddings of the points.
+        self, features: list[torch.Tensor]
+    ) -> tuple[Float[torch.Tensor, "b 3 d q q"], Float[torch.Tensor, "b 3 v r r"] | None]:
+        """Unit vectors of all pixels, and logits of the kinds of every second pixel in both directions.
 
         Args:
             features: FPN levels [b c h w], finest first, each half the size of the one before.
-            points: pixels (u, v) of the picture.
-            image_size: side of the picture in pixels.
         """
         size = features[0].shape[-2:]
         x = self.lateral[0](features[0])
         for lateral, feature in zip(self.lateral[1:], features[1:], strict=True):
             x = x + F.interpolate(lateral(feature), size=size, mode="bilinear", align_corners=False)
-        b, k = points.shape[:2]
-        e = F.normalize(self.mix(x).view(b, _LEVELS, _DIMENSIONS, -1).float(), dim=2)
-        cell = (points * (size[0] / image_size)).long().clamp(0, size[0] - 1)
-        index = (cell[..., 1] * size[1] + cell[..., 0])[:, None, None].expand(-1, _LEVELS, _DIMENSIONS, -1)
-        at_points = e.gather(3, index)
-        logits = torch.einsum("bldp,bldk->bklp", e, at_points)
-        logits = logits * self.scale[:, None] - self.bias[:, None]
-        return logits.view(b, k, _LEVELS, *size), at_points.permute(0, 3, 1, 2)
+        x = self.mix(x)
+        e = F.normalize(self.embed(x).unflatten(1, (_LEVELS, _DIMENSIONS)).float(), dim=2)
+        kinds = None if self.kinds is None else self.kinds(x[:, :, ::2, ::2]).unflatten(1, (_LEVELS, -1)).float()
+        return e, kinds
+
+    def compare(
+        self, e: Float[torch.Tensor, "b 3 d q q"], at: Float[torch.Tensor, "b n 3 d"]
+    ) -> Float[torch.Tensor, "b n 3 q q"]:
+        """Logits of the pixels that belong with each vector, on each level."""
+        logits = torch.einsum("bldp,bnld->bnlp", e.flatten(3), at) * self.scale[:, None] - self.bias[:, None]
+        return logits.unflatten(-1, e.shape[-2:])
+
+
+def embeddings_at(
+    e: Float[torch.Tensor, "b 3 d q q"], cells: Int[torch.Tensor, "b n"]
+) -> Float[torch.Tensor, "b n 3 d"]:
+    """The vectors of some pixels, by flat index."""
+    index = cells[:, None, None].expand(-1, *e.shape[1:3], -1)
+    return e.flatten(3).gather(3, index).permute(0, 3, 1, 2)
 
 
 class SegmentationStudent(nn.Module):
     """A SAM 2 model and what helps it to learn: the auxiliary head, and a reading of the mask tokens by it."""
 
-    def __init__(self, sam: SAM2Base) -> None:
+    def __init__(self, sam: SAM2Base, kinds: int = 0) -> None:
         super().__init__()
         self.sam = sam
-        self.auxiliary = PixelEmbeddingHead(sam.hidden_dim)
+        self.auxiliary = PixelEmbeddingHead(sam.hidden_dim, kinds)
         self.token_readings = nn.ModuleList(nn.Linear(sam.hidden_dim, _DIMENSIONS) for _ in range(4))
 
     def forward(self, batch: Batch, *, learn_encoder: bool = True, ask_decoder: bool = True) -> Answers:
@@ -98,17 +109,52 @@ class SegmentationStudent(nn.Module):
         """
         with torch.set_grad_enabled(learn_encoder and torch.is_grad_enabled()):
             features = list(self.sam.image_encoder(batch.images)["backbone_fpn"])
-        auxiliary = wanted = None
-        if batch.coords.shape[2] == 1:
-            auxiliary, found = self.auxiliary(features, batch.coords[:, :, 0], batch.images.shape[-1])
-            wanted = torch.cat([found[:, :, 1:2], found], 2).detach()
+        e, kinds = self.auxiliary(features)
+        auxiliary = self.auxiliary.compare(e, embeddings_at(e, batch.dense.cells))
         if not ask_decoder:
-            return Answers(None, None, auxiliary, None, None)
-        answers = answer_prompts(self.sam, features, batch.coords, batch.labels)
-        readings = None
-        if wanted is not None:
+            return Answers(None, None, auxiliary, kinds, None, None)
+        coords, labels, masks = batch.coords, batch.labels, None
+        if batch.refine:
+            with torch.no_grad():
+                first = answer_prompts(self.sam, features, coords, labels)
+                coords, labels, masks = corrected_prompts(first.logits, batch)
+        answers = answer_prompts(self.sam, features, coords, labels, masks)
+        readings = wanted = None
+        if batch.coords.shape[2] == 1 and not batch.refine:
+            found = embeddings_at(e, cells_of(batch.coords[:, :, 0], batch.images.shape[-1], e.shape[-1])).detach()
+            wanted = torch.cat([found[:, :, 1:2], found], 2)
             readings = torch.stack([read(answers.tokens[:, :, i]) for i, read in enumerate(self.token_readings)], 2)
-        return Answers(answers.logits, answers.predicted_iou, auxiliary, readings, wanted)
+        return Answers(answers.logits, answers.predicted_iou, auxiliary, kinds, readings, wanted)
+
+
+def cells_of(points: Float[torch.Tensor, "b k 2"], image_size: int, q: int) -> Int[torch.Tensor, "b k"]:
+    """Flat indices of the low-resolution pixels in which points (u, v) of the picture lie."""
+    cell = (points * (q / image_size)).long().clamp(0, q - 1)
+    return cell[..., 1] * q + cell[..., 0]
+
+
+def corrected_prompts(
+    logits: Float[torch.Tensor, "b k 4 q q"], batch: Batch
+) -> tuple[Float[torch.Tensor, "b k 2 2"], Int[torch.Tensor, "b k 2"], Float[torch.Tensor, "b k q q"]]:
+    """The prompts of a second look: the point, a click in the middle of the greatest error, and the mask answered.
+
+    The mask is the first token's after the single one whose target is the region that is meant. The click lies where
+    the error, averaged over 7x7 low-resolution pixels, is greatest; its label says whether the mask lacks that place
+    (1) or has it too much (0). Returns coords, labels, masks.
+    """
+    token = batch.weights[:, :, 1:].argmax(2) + 1
+    masks = logits.gather(2, token[..., None, None, None].expand(-1, -1, 1, *logits.shape[-2:]))[:, :, 0]
+    wanted = (batch.targets[:, :, 0] > 0.5).float()
+    error = wanted - (masks > 0).float()
+    places = F.avg_pool2d(error, 7, stride=1, padding=3)
+    q = masks.shape[-1]
+    cell = places.abs().flatten(2).argmax(-1)
+    missing = places.flatten(2).gather(2, cell[..., None])[..., 0] > 0
+    click = torch.stack([cell % q, cell // q], -1) + 0.5
+    click = click * (batch.images.shape[-1] / q)
+    coords = torch.cat([batch.coords, click[:, :, None].to(batch.coords.dtype)], 2)
+    labels = torch.cat([batch.labels, missing[..., None].to(batch.labels.dtype)], 2)
+    return coords, labels, masks
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +174,7 @@ def answer_prompts(
     features: list[torch.Tensor],
     coords: Float[torch.Tensor, "b k p 2"],
     labels: Int[torch.Tensor, "b k p"],
+    masks: Float[torch.Tensor, "b k q q"] | None = None,
 ) -> PromptAnswers:
     """Answer all prompts of all pictures in one call of the decoder.
 
@@ -135,14 +182,19 @@ def answer_prompts(
         sam: a SAM 2 model with high-resolution features and three masks per prompt.
         features: its image encoder's FPN levels, finest first.
         coords: prompt points (u, v) in pixels of the model's input.
-        labels: 1 a point, 2 and 3 the corners of a box.
+        labels: 1 a point, 0 a point outside, 2 and 3 the corners of a box.
+        masks: logits of a mask to start from, at a quarter of the resolution.
     """
     b, k = coords.shape[:2]
     low = features[-1]
     if sam.directly_add_no_mem_embed:
         low = low + sam.no_mem_embed.view(1, -1, 1, 1)
     decoder, prompts = sam.sam_mask_decoder, sam.sam_prompt_encoder
-    sparse, dense = prompts((coords.flatten(0, 1), labels.flatten(0, 1)), None, None)
+    sparse, dense = prompts(
+        (coords.flatten(0, 1), labels.flatten(0, 1)),
+        None,
+        None if masks is None else masks.reshape(b * k, 1, *masks.shape[2:]),
+    )
     per_prompt = lambda x: x.repeat_interleave(k, dim=0)
     logits, predicted_iou, tokens, _ = decoder.predict_masks(
         image_embeddings=per_prompt(low),
@@ -155,8 +207,12 @@ def answer_prompts(
     return PromptAnswers(*(x.reshape(b, k, *x.shape[1:]) for x in (logits, predicted_iou, tokens)))
 
 
-def build_student(model_yaml: str, *, seed: int, initial_weights: str | None = None) -> SegmentationStudent:
+def build_student(
+    model_yaml: str, *, seed: int, kinds: int = 0, initial_weights: str | None = None
+) -> SegmentationStudent:
     """Build the model of a YAML for training, with weights drawn from `seed` or read from a file.
+
+    The auxiliary head tells `kinds` kinds of parts apart.
 
     The global random state of torch is as before afterwards.
     """
@@ -167,7 +223,7 @@ def build_student(model_yaml: str, *, seed: int, initial_weights: str | None = N
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         checkpoint = Path(initial_weights) if initial_weights else None
-        student = SegmentationStudent(build_sam2_model(model_yaml, checkpoint, mode="train"))
+        student = SegmentationStudent(build_sam2_model(model_yaml, checkpoint, mode="train"), kinds)
         if initial_weights is None:
             open_prompts(student.sam)
     return student

@@ -18,6 +18,7 @@ from voxlang.core.digest import digest_json
 from voxlang.core.errors import ConfigError
 from voxlang.segtrain.shapes import LabelledPicture
 from voxlang.volume.phantoms import FAMILIES
+from voxlang.volume.types import PartTree
 
 Split = Literal["train", "dev", "test"]
 SEEDS: dict[str, range] = {"train": range(1000, 1_000_000), "dev": range(500, 600), "test": range(100)}
@@ -25,6 +26,8 @@ SEEDS: dict[str, range] = {"train": range(1000, 1_000_000), "dev": range(500, 60
 HELD_OUT_FAMILIES = ("fish", "bottle")
 """Families that no training ever sees: development and test measure on them what an unknown object is worth."""
 _NONE = 255
+NOTHING = "nothing"
+_SIBLINGS = {"left", "right", "upper", "lower", "first", "second", "third", "fourth", "fifth"}
 
 
 class RenderConfig(BaseModel):
@@ -98,6 +101,16 @@ def write_renders(folder: Path | str, config: RenderConfig) -> list[Path]:
     return paths
 
 
+def part_kind(name: str) -> str:
+    """The name without what tells siblings apart: numbers, and words of side and order.
+
+    >>> part_kind("left rib 3")
+    'rib'
+    """
+    words = [w for w in name.split() if not w.isdigit() and w not in _SIBLINGS]
+    return " ".join(words) or name
+
+
 class RenderSource:
     """All views of a folder's training split in memory, a byte per pixel and level."""
 
@@ -116,8 +129,12 @@ class RenderSource:
                 do="write views with `python training/render_views.py`",
             )
         rgb, regions, self.families = [], [], []
+        self.vocabulary: list[str] = [NOTHING]
+        """What a pixel can show: "family: kind of part"; the first one is nothing at all."""
+        self._kind_of_id: list[np.ndarray] = []
         for file in files:
             scenes = read_scenes(file)
+            self._kind_of_id += [self._kinds(scenes.family, scenes.tree)] * len(scenes.rgb)
             rgb.append(scenes.rgb)
             regions.append(np.where(scenes.part_index < 0, _NONE, scenes.part_index).astype(np.uint8))
             self.families += [scenes.family] * len(scenes.rgb)
@@ -128,6 +145,16 @@ class RenderSource:
         weight = np.array([(shares or {}).get(name, 1.0) / names.count(name) for name in names])
         self._chances = weight / weight.sum() if shares else np.full(len(names), 1 / max(len(names), 1))
 
+    def _kinds(self, family: str, tree: PartTree) -> np.ndarray:
+        """Number of the kind of each part id; the last entry, for "none", is NOTHING."""
+        table = np.zeros(256, np.int16)
+        for part in tree:
+            kind = f"{family}: {part_kind(part.name)}"
+            if kind not in self.vocabulary:
+                self.vocabulary.append(kind)
+            table[part.id] = self.vocabulary.index(kind)
+        return table
+
     def __len__(self) -> int:
         return len(self._shown)
 
@@ -135,7 +162,8 @@ class RenderSource:
         """View `i` among those that show something."""
         j = self._shown[i]
         regions = self._regions[j].astype(np.int16)
-        return LabelledPicture(self._rgb[j], np.where(regions == _NONE, np.int16(-1), regions))
+        kinds = self._kind_of_id[j][self._regions[j]]
+        return LabelledPicture(self._rgb[j], np.where(regions == _NONE, np.int16(-1), regions), kinds)
 
     def family(self, i: int) -> str:
         """Phantom family of view `i`."""

@@ -27,6 +27,8 @@ class LabelledPicture:
     """Colours, 0 to 255."""
     regions: Int16[np.ndarray, "3 h w"]
     """Region number per level (small, part, whole); -1 where the level has none."""
+    kinds: Int16[np.ndarray, "3 h w"] | None = None
+    """What the pixel shows on each level, as a number of a vocabulary; -1 unknown. None where nothing has a name."""
 
 
 @dataclass(frozen=True, eq=False)
