@@ -66,10 +66,10 @@ def test_the_seed_decides_the_weights_and_leaves_the_global_state():
 
 
 def test_auxiliary_logits_are_scaled_cosines():
-    head = PixelEmbeddingHead(8, kinds=5)
+    head = PixelEmbeddingHead(8)
     features = [torch.randn(1, 8, size, size, generator=torch.Generator().manual_seed(1)) for size in (16, 8, 4)]
     e, kinds = head(features)
-    assert kinds.shape == (1, 3, 5, 8, 8)
+    assert kinds.shape == (1, 3, 256, 8, 8)
     cells = cells_of(torch.tensor([[[9.0, 3.0], [63.9, 63.9]]]), 64, 16)
     assert cells.tolist() == [[2, 255]]
     embeddings = embeddings_at(e, cells)

@@ -9,10 +9,12 @@ from voxlang.segtrain.renders import (
     SEEDS,
     RenderConfig,
     RenderSource,
+    kind_table,
     part_kind,
     planned_scenes,
     write_renders,
 )
+from voxlang.segtrain.shapes import KINDS
 from voxlang.volume.phantoms import FAMILIES
 from voxlang.volume.types import Part, PartTree
 
@@ -61,9 +63,10 @@ def test_stored_views_come_back(tmp_path):
         view = source.picture(i)
         assert source.family(i) == "tooth"
         assert (view.rgb == stored(seed).rgb[0]).all() and (view.regions == stored(seed).part_index[0]).all()
-        assert source.vocabulary == ["nothing", "tooth: thing", "tooth: piece"]
-        assert view.kinds is not None and (view.kinds[2] == (view.regions[2] >= 0)).all()
-        assert (view.kinds[1] == np.where(view.regions[1] == 2, 2, 0)).all()
+        table = kind_table("tooth", stored(seed).tree)
+        assert table[1] > 0 and table[2] > 0 and (table[3:] == 0).all() and table.max() < KINDS
+        assert view.kinds is not None and (view.kinds[2] == np.where(view.regions[2] == 1, table[1], 0)).all()
+        assert (view.kinds[1] == np.where(view.regions[1] == 2, table[2], 0)).all()
     drawn = source.draw(np.random.default_rng(0), 0)
     assert drawn.regions.shape == (3, 16, 20)
 

@@ -34,7 +34,7 @@ class DenseTruth:
     regions: Int32[torch.Tensor, "b 3 q q"]
     """Region numbers of `prompts.target_regions`; -1 background."""
     kinds: Int64[torch.Tensor, "b 3 q q"]
-    """What each pixel shows, on each level, as a number of the vocabulary of the source; -1 unknown."""
+    """What each pixel shows, on each level, as a number below KINDS; -1 unknown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,9 +70,6 @@ class Batch:
 class PictureSource(Protocol):
     """Numbered pictures."""
 
-    vocabulary: list[str]
-    """What the numbers in `LabelledPicture.kinds` mean; empty where nothing has a name."""
-
     def draw(self, rng: np.random.Generator, step: int) -> LabelledPicture:
         """A picture for this step."""
 
@@ -81,7 +78,6 @@ class ShapeSource:
     """Generated shapes with a sliding window of pictures in reach: drawing one costs more than turning one around."""
 
     def __init__(self, stage: Stage, *, seed: int, window: int, new_per_step: float) -> None:
-        self.vocabulary: list[str] = []
         self._stage: Stage = stage
         self._seed, self._window, self._new_per_step = seed, window, new_per_step
         self._kept: OrderedDict[int, LabelledPicture] = OrderedDict()

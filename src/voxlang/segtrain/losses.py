@@ -111,15 +111,14 @@ def _auxiliary(answers: Answers, batch: Batch, config: LossConfig, numbers: dict
     iou = true_iou(answers.auxiliary_logits, targets)
     for level, name in enumerate(("small", "part", "whole")):
         numbers[f"auxiliary_{name}"] = _weighted_mean(iou[..., level], weight[..., level])
-    if answers.kind_logits is not None:
-        kinds = batch.dense.kinds[:, :, ::2, ::2]
-        if (kinds >= 0).any():
-            logits = answers.kind_logits.movedim(2, -1)[kinds >= 0]
-            kind = F.cross_entropy(logits, kinds[kinds >= 0])
-            total = total + config.kinds * kind
-            numbers["kinds"] = kind.item()
-            shown = kinds[kinds >= 0] > 0
-            numbers["kinds_right"] = float((logits.argmax(-1) == kinds[kinds >= 0])[shown].float().mean())
+    kinds = batch.dense.kinds[:, :, ::2, ::2]
+    known = kinds >= 0
+    if known.any():
+        logits, truth = answers.kind_logits.movedim(2, -1)[known], kinds[known]
+        kind = F.cross_entropy(logits, truth)
+        total = total + config.kinds * kind
+        numbers["kinds"] = kind.item()
+        numbers["kinds_right"] = _weighted_mean((logits.argmax(-1) == truth).float(), (truth > 0).float())
     return total
 
 

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import nn
 
 from voxlang.segtrain.data import Batch
+from voxlang.segtrain.shapes import KINDS
 from voxlang.segtrain.start import open_prompts
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ class Answers:
     """The model's estimate of each mask's IoU."""
     auxiliary_logits: Float[torch.Tensor, "b n 3 q q"]
     """Mask logits of the auxiliary head at the cells of the dense truth: small, part, whole."""
-    kind_logits: Float[torch.Tensor, "b 3 v r r"] | None
-    """Logits of what every second low-resolution pixel shows; none without a vocabulary."""
+    kind_logits: Float[torch.Tensor, "b 3 v r r"]
+    """Logits of what every second low-resolution pixel shows."""
     token_embeddings: Float[torch.Tensor, "b k 4 d"] | None
     """What the four mask tokens make of the pixel embedding at the prompt; only for plain point prompts."""
     prompt_embeddings: Float[torch.Tensor, "b k 4 d"] | None
@@ -48,18 +49,18 @@ class PixelEmbeddingHead(nn.Module):
     Two pixels belong together where scale × (e(pixel) · e(other)) − bias is positive.
     """
 
-    def __init__(self, channels: int, kinds: int = 0, hidden: int = 64) -> None:
+    def __init__(self, channels: int, hidden: int = 64) -> None:
         super().__init__()
         self.lateral = nn.ModuleList(nn.Conv2d(channels, hidden, 1) for _ in range(3))
         self.mix = nn.Sequential(nn.GELU(), nn.Conv2d(hidden, hidden, 3, padding=1), nn.GELU())
         self.embed = nn.Conv2d(hidden, _LEVELS * _DIMENSIONS, 1)
-        self.kinds = nn.Conv2d(hidden, _LEVELS * kinds, 1) if kinds else None
+        self.kinds = nn.Conv2d(hidden, _LEVELS * KINDS, 1)
         self.scale = nn.Parameter(torch.full((_LEVELS,), 5.0))
         self.bias = nn.Parameter(torch.full((_LEVELS,), 2.5))
 
     def forward(
         self, features: list[torch.Tensor]
-    ) -> tuple[Float[torch.Tensor, "b 3 d q q"], Float[torch.Tensor, "b 3 v r r"] | None]:
+    ) -> tuple[Float[torch.Tensor, "b 3 d q q"], Float[torch.Tensor, "b 3 v r r"]]:
         """Unit vectors of all pixels, and logits of the kinds of every second pixel in both directions.
 
         Args:
@@ -71,7 +72,7 @@ class PixelEmbeddingHead(nn.Module):
             x = x + F.interpolate(lateral(feature), size=size, mode="bilinear", align_corners=False)
         x = self.mix(x)
         e = F.normalize(self.embed(x).unflatten(1, (_LEVELS, _DIMENSIONS)).float(), dim=2)
-        kinds = None if self.kinds is None else self.kinds(x[:, :, ::2, ::2]).unflatten(1, (_LEVELS, -1)).float()
+        kinds = self.kinds(x[:, :, ::2, ::2]).unflatten(1, (_LEVELS, KINDS)).float()
         return e, kinds
 
     def compare(
@@ -93,10 +94,10 @@ def embeddings_at(
 class SegmentationStudent(nn.Module):
     """A SAM 2 model and what helps it to learn: the auxiliary head, and a reading of the mask tokens by it."""
 
-    def __init__(self, sam: SAM2Base, kinds: int = 0) -> None:
+    def __init__(self, sam: SAM2Base) -> None:
         super().__init__()
         self.sam = sam
-        self.auxiliary = PixelEmbeddingHead(sam.hidden_dim, kinds)
+        self.auxiliary = PixelEmbeddingHead(sam.hidden_dim)
         self.token_readings = nn.ModuleList(nn.Linear(sam.hidden_dim, _DIMENSIONS) for _ in range(4))
 
     def forward(self, batch: Batch, *, learn_encoder: bool = True, ask_decoder: bool = True) -> Answers:
@@ -207,12 +208,9 @@ def answer_prompts(
     return PromptAnswers(*(x.reshape(b, k, *x.shape[1:]) for x in (logits, predicted_iou, tokens)))
 
 
-def build_student(
-    model_yaml: str, *, seed: int, kinds: int = 0, initial_weights: str | None = None
-) -> SegmentationStudent:
+def build_student(model_yaml: str, *, seed: int, initial_weights: str | None = None) -> SegmentationStudent:
     """Build the model of a YAML for training, with weights drawn from `seed` or read from a file.
 
-    The auxiliary head tells `kinds` kinds of parts apart.
 
     The global random state of torch is as before afterwards.
     """
@@ -223,7 +221,7 @@ def build_student(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         checkpoint = Path(initial_weights) if initial_weights else None
-        student = SegmentationStudent(build_sam2_model(model_yaml, checkpoint, mode="train"), kinds)
+        student = SegmentationStudent(build_sam2_model(model_yaml, checkpoint, mode="train"))
         if initial_weights is None:
             open_prompts(student.sam)
     return student

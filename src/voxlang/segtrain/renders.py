@@ -7,16 +7,18 @@ evaluations use.
 from __future__ import annotations
 
 import sys
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Int16
 from pydantic import BaseModel, ConfigDict, Field
 
 from voxlang.core.digest import digest_json
 from voxlang.core.errors import ConfigError
-from voxlang.segtrain.shapes import LabelledPicture
+from voxlang.segtrain.shapes import KINDS, LabelledPicture
 from voxlang.volume.phantoms import FAMILIES
 from voxlang.volume.types import PartTree
 
@@ -26,7 +28,6 @@ SEEDS: dict[str, range] = {"train": range(1000, 1_000_000), "dev": range(500, 60
 HELD_OUT_FAMILIES = ("fish", "bottle")
 """Families that no training ever sees: development and test measure on them what an unknown object is worth."""
 _NONE = 255
-NOTHING = "nothing"
 _SIBLINGS = {"left", "right", "upper", "lower", "first", "second", "third", "fourth", "fifth"}
 
 
@@ -111,6 +112,18 @@ def part_kind(name: str) -> str:
     return " ".join(words) or name
 
 
+def kind_table(family: str, tree: PartTree) -> Int16[np.ndarray, "256"]:
+    """Number of the kind of each part id, in [1, KINDS); 0, nothing, for ids without a part.
+
+    The number is a hash of the family and the kind: it stays the same whatever else is trained on, so that a training
+    can go on with more families. Kinds that share a number are told apart by all else that a pixel shows.
+    """
+    table = np.zeros(256, np.int16)
+    for part in tree:
+        table[part.id] = 1 + zlib.crc32(f"{family}: {part_kind(part.name)}".encode()) % (KINDS - 1)
+    return table
+
+
 class RenderSource:
     """All views of a folder's training split in memory, a byte per pixel and level."""
 
@@ -129,12 +142,10 @@ class RenderSource:
                 do="write views with `python training/render_views.py`",
             )
         rgb, regions, self.families = [], [], []
-        self.vocabulary: list[str] = [NOTHING]
-        """What a pixel can show: "family: kind of part"; the first one is nothing at all."""
         self._kind_of_id: list[np.ndarray] = []
         for file in files:
             scenes = read_scenes(file)
-            self._kind_of_id += [self._kinds(scenes.family, scenes.tree)] * len(scenes.rgb)
+            self._kind_of_id += [kind_table(scenes.family, scenes.tree)] * len(scenes.rgb)
             rgb.append(scenes.rgb)
             regions.append(np.where(scenes.part_index < 0, _NONE, scenes.part_index).astype(np.uint8))
             self.families += [scenes.family] * len(scenes.rgb)
@@ -144,16 +155,6 @@ class RenderSource:
         names = [self.families[int(j)] for j in self._shown]
         weight = np.array([(shares or {}).get(name, 1.0) / names.count(name) for name in names])
         self._chances = weight / weight.sum() if shares else np.full(len(names), 1 / max(len(names), 1))
-
-    def _kinds(self, family: str, tree: PartTree) -> np.ndarray:
-        """Number of the kind of each part id; the last entry, for "none", is NOTHING."""
-        table = np.zeros(256, np.int16)
-        for part in tree:
-            kind = f"{family}: {part_kind(part.name)}"
-            if kind not in self.vocabulary:
-                self.vocabulary.append(kind)
-            table[part.id] = self.vocabulary.index(kind)
-        return table
 
     def __len__(self) -> int:
         return len(self._shown)

@@ -16,6 +16,9 @@ from jaxtyping import Bool, Float32, Int16, UInt8
 SIDE = 256
 """Pixels along each side of a picture."""
 
+KINDS = 256
+"""Numbers that the kinds of parts share, 0 for nothing; see `LabelledPicture.kinds`."""
+
 Stage = Literal["simple", "full"]
 
 
@@ -28,7 +31,7 @@ class LabelledPicture:
     regions: Int16[np.ndarray, "3 h w"]
     """Region number per level (small, part, whole); -1 where the level has none."""
     kinds: Int16[np.ndarray, "3 h w"] | None = None
-    """What the pixel shows on each level, as a number of a vocabulary; -1 unknown. None where nothing has a name."""
+    """What the pixel shows on each level, as a number below KINDS: 0 nothing, -1 unknown. None: no names."""
 
 
 @dataclass(frozen=True, eq=False)

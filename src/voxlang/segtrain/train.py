@@ -16,7 +16,6 @@ from torch import nn
 
 from voxlang.core.artifacts import atomic_path
 from voxlang.core.errors import ConfigError
-from voxlang.core.levels import LEVELS
 from voxlang.segtrain.average import WeightAverage
 from voxlang.segtrain.config import SegTrainConfig, learning_rate_at, phase_at
 from voxlang.segtrain.data import make_batch, make_sources
@@ -83,12 +82,7 @@ class _Loop:
         self.config, self.world, self.on_metrics = config, world, on_metrics
         self.run_dir = Path(config.run_dir)
         self.sources = make_sources(config)
-        self.student = build_student(
-            config.model_yaml,
-            seed=config.seed,
-            kinds=max((len(source.vocabulary) for source in self.sources.values()), default=0),
-            initial_weights=config.initial_weights,
-        )
+        self.student = build_student(config.model_yaml, seed=config.seed, initial_weights=config.initial_weights)
         self.student.to(world.device)
         groups = trained_parameters(self.student)
         self.trained = [p for group in groups.values() for p in group]
@@ -232,10 +226,8 @@ def load_student(config: SegTrainConfig) -> SegmentationStudent:
     path = Path(config.run_dir) / CHECKPOINT_NAME
     if not path.is_file():
         raise ConfigError("a checkpoint", got="no file", where=str(path), do="train with this recipe first")
-    state = torch.load(path, map_location="cpu", weights_only=True)["average"]
-    kinds = len(state.get("auxiliary.kinds.weight", ())) // len(LEVELS)
-    student = build_student(config.model_yaml, seed=config.seed, kinds=kinds)
-    student.load_state_dict(state)
+    student = build_student(config.model_yaml, seed=config.seed)
+    student.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["average"])
     return student.eval().requires_grad_(False)
 
 
