@@ -8,7 +8,7 @@ from voxlang.checkpoints.hiera import infer_trunk
 from voxlang.checkpoints.meta import WeightsOnMeta
 from voxlang.checkpoints.published import PUBLISHED_HIERA, PUBLISHED_SAM2
 from voxlang.checkpoints.sam2 import infer_sam2, sam2_size, sam2_skeleton, sam2_version
-from voxlang.checkpoints.sam2_layouts import MMSEG_TABLE, hf_still_table, hf_video_table, sam2_structure
+from voxlang.checkpoints.sam2_layouts import MMSEG_TABLE, hf_still_table, hf_video_table, structure_of
 from voxlang.checkpoints.skeleton import as_meta, compare
 from voxlang.masks.build import read_sam_config
 from voxlang.masks.models import RELEASES
@@ -84,7 +84,7 @@ def test_sam2_in_transformers(release):
     }
     vision = {"backbone_config": backbone, "backbone_channel_list": list(reversed(trunk.widths))}
     hub = as_meta(sam2_skeleton(config))
-    structure = sam2_structure(hub)
+    structure = structure_of(config)
     with torch.device("meta"):
         still = Sam2Model(Sam2Config(vision_config=vision)).state_dict()
         video = Sam2VideoModel(

@@ -106,6 +106,21 @@ class ConversionReport:
         return "\n".join(lines)
 
 
+def joined(reading: ConversionReport, writing: ConversionReport) -> ConversionReport:
+    """The report of two steps, into the hub and out of it, as one: from the oldest keys to the newest."""
+    old_of: dict[str, list[str]] = {}
+    for old, middle in reading.renamed:
+        old_of.setdefault(middle, []).append(old)
+    moved = dict.fromkeys((old, new) for middle, new in writing.renamed for old in old_of.get(middle, [middle]))
+    reshaped_once = {new for middle, new in writing.renamed if middle in set(reading.reshaped)}
+    return ConversionReport(
+        renamed=tuple(moved),
+        reshaped=tuple(dict.fromkeys((*writing.reshaped, *(n for n in reshaped_once if n not in writing.reshaped)))),
+        dropped=(*reading.dropped, *((o, why) for key, why in writing.dropped for o in old_of.get(key, [key]))),
+        unexpected=(*reading.unexpected, *writing.unexpected),
+    )
+
+
 def first(keys: Iterable[str], limit: int = 10) -> str:
     """The first keys as one text, and how many more there are."""
     keys = list(keys)
@@ -247,8 +262,11 @@ class _Conversion:
         """Lay numbered rows into one tensor each."""
         import torch
 
-        for new, rows in stacks.items():
-            self.state[new] = torch.cat([rows[i] for i in sorted(rows)])
+        for new, numbered in stacks.items():
+            rows = [numbered[i] for i in sorted(numbered)]
+            shape = (sum(row.shape[0] for row in rows), *rows[0].shape[1:])
+            # torch.cat of meta tensors would import the compiler, which takes seconds
+            self.state[new] = rows[0].new_empty(shape) if rows[0].is_meta else torch.cat(rows)
             self.reshaped.append(new)
 
     def split(self, key: str, tensor: torch.Tensor, target: KeyPattern) -> None:

@@ -54,6 +54,11 @@ def hf_sam_table(iou_depth: int) -> RuleTable:
     )
 
 
+def hf_iou_depth(keys: Iterable[str]) -> int:
+    """Linear layers of the IoU head behind keys of transformers' layout."""
+    return KeyPattern("mask_decoder.iou_prediction_head.layers.#.weight").count(keys) + 2
+
+
 @dataclass(frozen=True)
 class StageStructure:
     """How the blocks of the image encoder lie in stages."""

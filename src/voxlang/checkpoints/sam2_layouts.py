@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from voxlang.checkpoints.patterns import KeyPattern
 from voxlang.checkpoints.rules import Drop, Rename, Rule, RuleTable, Stack, Twin
+from voxlang.checkpoints.sam2 import Sam2Config
 
 _STILL = "memory of the video model, which Sam2Model does not have"
 _ONLY_TRUNK = "only the trunk is a backbone"
@@ -151,44 +152,33 @@ def hf_still_table(s: Sam2Structure) -> RuleTable:
     return RuleTable((*_still_rules(s), *dropped))
 
 
+STILL_PARTS = ("image_encoder.neck.**", "sam_prompt_encoder.**", "sam_mask_decoder.**", "no_mem_embed")
+"""What a model for still pictures has beside the trunk."""
+MEMORY_PARTS = (
+    *("memory_attention.**", "memory_encoder.**", "maskmem_tpos_enc", "no_mem_pos_enc", "no_obj_ptr"),
+    *("no_obj_embed_spatial", "mask_downsample.*", "obj_ptr_proj.**", "obj_ptr_tpos_proj.*"),
+)
+"""What the video model has beside them."""
+
 MMSEG_TABLE = RuleTable(
     (
         Rename("image_encoder.trunk.pos_embed", "pos_embed"),
         Rename("image_encoder.trunk.pos_embed_window", "pos_embed_window"),
         Rename("image_encoder.trunk.patch_embed.**", "patch_embed.**"),
         Rename("image_encoder.trunk.blocks.#block.**", "blocks.#block.**"),
-        *(
-            Drop(_ONLY_TRUNK, hub=pattern)
-            for pattern in (
-                "image_encoder.neck.**",
-                "sam_prompt_encoder.**",
-                "sam_mask_decoder.**",
-                "memory_attention.**",
-                "memory_encoder.**",
-                "maskmem_tpos_enc",
-                "no_mem_embed",
-                "no_mem_pos_enc",
-                "no_obj_ptr",
-                "no_obj_embed_spatial",
-                "mask_downsample.*",
-                "obj_ptr_proj.**",
-                "obj_ptr_tpos_proj.*",
-            )
-        ),
+        *(Drop(_ONLY_TRUNK, hub=pattern) for pattern in (*STILL_PARTS, *MEMORY_PARTS)),
     )
 )
 """SAM 2's trunk <-> the mmseg backbone HieraSAM2: the same names without the prefix."""
 
 
-def sam2_structure(keys: Iterable[str]) -> Sam2Structure:
-    """The structure behind keys of sam2's own layout."""
-    keys = list(keys)
-    encoder = KeyPattern("memory_encoder.mask_downsampler.encoder.#.weight").count(keys)
+def structure_of(config: Sam2Config) -> Sam2Structure:
+    """The structure behind a configuration."""
+    memory = config.memory
     return Sam2Structure(
-        iou_depth=KeyPattern("sam_mask_decoder.iou_prediction_head.layers.#.weight").count(keys) or 3,
-        score_depth=KeyPattern("sam_mask_decoder.pred_obj_score_head.layers.#.weight").count(keys),
-        pointer_depth=KeyPattern("obj_ptr_proj.layers.#.weight").count(keys),
-        mask_steps=max(0, encoder - 1) // 3,
+        score_depth=3 if config.object_score == "mlp" else 0,
+        pointer_depth=3 if memory and memory.pointer == "mlp" else 0,
+        mask_steps=memory.mask_steps if memory else 0,
     )
 
 
