@@ -23,6 +23,7 @@ SIZES = {
     "lobster": (60, 100, 38),
     "fruit": (60, 60, 70),
     "flame": (48, 48, 75),
+    "bottle": (58, 58, 132),
     "bolt": (56, 56, 84),
     "circuit": (128, 110, 40),
     "shell": (70, 70, 70),
@@ -123,6 +124,7 @@ BANDS = {
     "shell": {"body whorl": "shell", "nacre": "nacre", "siphuncle": "pyrite"},
     "circuit": {"board": "laminate", "chip 1": "plastic", "capacitor 1": "ceramic", "solder balls": "solder"},
     "flame": {"smoke": "smoke", "mantle": "mantle", "core": "core", "hot spots": "hot spot"},
+    "bottle": {"body": "glass", "liquid": "liquid", "bottom": "glass"},
     "bolt": {"bolt head": "bolt metal", "shank": "bolt metal", "nut": "nut metal", "gasket": "plastic"},
     "skull": {"maxilla": "bone", "chin": "bone"},
 }
@@ -297,6 +299,17 @@ def test_parts_of_the_flame_are_levels_of_temperature(seed):
     assert coldest == sorted(coldest) and np.diff(coldest).min() > 50
     assert kelvin[p.labels.labels == 0].max() < kelvin[region(p, "mantle")].min()
     assert centre_world(p, "smoke")[2] > centre_world(p, "core")[2] > centre_world(p, "flame base")[2]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_bottle_is_closed_on_top_and_its_liquid_lies_level(seed):
+    p = phantom("bottle", seed)
+    heights = [centre_world(p, name)[2] for name in ("bottom", "body", "neck", "cap")]
+    assert heights == sorted(heights)
+    assert (region(p, "liquid") & ~filled(region(p, "bottle"))).sum() == 0
+    iz, iy, ix = np.nonzero(region(p, "surface of the liquid"))
+    slopes = np.linalg.lstsq(np.stack([ix, iy, np.ones(len(ix))], axis=1), iz, rcond=None)[0][:2]
+    assert np.abs(slopes).max() < 0.02, "level in the world, however the bottle leans"
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

@@ -78,6 +78,11 @@ HELD_OUT: dict[str, tuple[str, ...]] = {
         "burning gas", "fumes", "flame envelope", "inner flame", "temperature peaks", "licks of flame",
         "root of the flame", "eddies",
     ),
+    "bottle": (
+        "drinking bottle", "belly of the bottle", "slope of the bottle", "bottleneck", "collar of the neck",
+        "rim of the bottle", "floor of the bottle", "push-up", "fluid", "meniscus", "fizz", "tag of the bottle", "logo",
+        "closure", "winding of the cap", "knurling", "tamper band", "crimps", "top of the cork",
+    ),
     "bolt": (
         "threaded fastener", "screw head", "bolt shank", "threading", "bolt end", "thread crest", "collar of the head",
         "tool recess", "flat ring", "split ring", "sealing ring", "bracket", "hole edges", "screw nut", "thumb tabs",

@@ -12,6 +12,7 @@ from voxlang.core.errors import VolumeError
 from voxlang.volume.phantoms import (
     bolt,
     bonsai,
+    bottle,
     chest,
     circuit,
     engine,
@@ -63,6 +64,7 @@ _FAMILIES: dict[str, Family] = {
         "circuit": circuit,
         "shell": shell,
         "flame": flame,
+        "bottle": bottle,
         "skull": skull,
     }.items()
 }
