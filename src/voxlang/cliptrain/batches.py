@@ -52,7 +52,7 @@ class BatchMaker:
     def __init__(self, config: ClipTrainConfig, pool: CropPool, table: ConceptTable, space: TeacherSpace) -> None:
         self.config, self.pool, self.table, self.space = config, pool, table, space
         place = {p: i for i, p in enumerate(space.phrases)}
-        self.absent = [n for n in absent_nouns() if n in place]
+        self.absent = [n for n in absent_nouns("train") if n in place and not table.column(n)[0].any()]
         nouns = space.vectors[[place[n] for n in self.absent]]
         self.far = np.ones((len(table), len(self.absent)), np.float32)
         for row, concept in enumerate(table.concepts):

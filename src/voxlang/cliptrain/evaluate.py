@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from voxlang.cliptrain.crops_data import CropPool, cut_crops
 from voxlang.cliptrain.nouns import GENERIC, HELD_OUT, held_out_from_teacher
 from voxlang.core.errors import ConfigError
 from voxlang.embed.encoder import ImageTextEncoder
-from voxlang.scenes.buffer import read_scenes, scene_files
+from voxlang.scenes.buffer import StoredScenes, read_scenes, scene_files
 
 NEGATIVES = GENERIC[:4]
 """The canonical negatives of a query."""
@@ -53,7 +53,7 @@ def text_vectors(encoder: ImageTextEncoder, texts: Sequence[str]) -> Float32[np.
 
 
 def crop_set(encoder: ImageTextEncoder, folders: Sequence[str | Path], *, min_area_px: int = 60) -> CropSet:
-    """Masked crops of the true masks of all views in some folders.
+    """`crops_of` all views in some folders.
 
     Raises:
         ConfigError: no views there.
@@ -61,8 +61,13 @@ def crop_set(encoder: ImageTextEncoder, folders: Sequence[str | Path], *, min_ar
     files = [f for folder in folders for f in scene_files(folder)]
     if not files:
         raise ConfigError("files scenes_*.npz", got="none", where=str(list(folders)), do="write views first")
+    return crops_of(encoder, map(read_scenes, files), min_area_px=min_area_px)
+
+
+def crops_of(encoder: ImageTextEncoder, scenes: Iterable[StoredScenes], *, min_area_px: int = 60) -> CropSet:
+    """Masked crops of the true masks of all views of some objects."""
     config = CropsConfig(size_px=encoder.image_size, min_area_px=min_area_px)
-    crops = [cut_crops(read_scenes(f), config, perfect=True) for f in files]
+    crops = [cut_crops(s, config, perfect=True) for s in scenes]
     table = ConceptTable((c.family, c.tree) for c in crops)
     pool = CropPool(crops, table, bonsai_share=1.0 / 6.0)
     views = np.concatenate([c.view.astype(np.int64) + 10_000 * i for i, c in enumerate(crops)])
@@ -109,7 +114,7 @@ def evaluate(encoder: ImageTextEncoder, crops: CropSet) -> dict[str, float]:
     unseen = held_out_from_teacher()
     groups = {"part": names, "held_part": [s for _, s in held], "unseen_part": [s for _, s in held if s in unseen]}
     for label, texts in groups.items():
-        numbers |= {f"{label}_top{k}": v for k, v in _text_to_part(encoder, crops, shows, texts).items()}
+        numbers |= {f"{label}_top{k}": v for k, v in text_to_part(encoder, crops, texts).items()}
     for name in sorted(set(family.tolist())):
         rows = family[first] == name
         hits = np.take_along_axis(right, _best(cosines, same_level)[:, None], axis=1)[:, 0]
@@ -132,16 +137,49 @@ def _view_top1(crops: CropSet, shows: np.ndarray, cosines: np.ndarray) -> float:
     return float(np.mean(hits))
 
 
-def _text_to_part(encoder: ImageTextEncoder, crops: CropSet, shows: np.ndarray, texts: list[str]) -> dict[int, float]:
-    """Top-1 and top-5 of texts against the mean vectors of the concepts seen."""
-    seen = np.flatnonzero(shows.any(axis=0))
-    means = np.stack([crops.vectors[shows[:, c]].mean(axis=0) for c in seen])
-    means /= np.linalg.norm(means, axis=1, keepdims=True)
-    right = np.stack([crops.table.column(t)[0][seen] for t in texts])
+def text_to_part(encoder: ImageTextEncoder, crops: CropSet, texts: Sequence[str]) -> dict[int, float]:
+    """Top-1 and top-5 of texts among all parts of all families, each part the mean vector of the crops that show it.
+
+    Texts that name none of the parts seen are left out; nan where that is all of them.
+    """
+    seen, means = part_means(crops)
+    right = np.stack([crops.table.column(t)[0][seen] for t in texts]) if texts else np.zeros((0, len(seen)), bool)
     known = right.any(axis=1)
+    if not known.any():
+        return {1: float("nan"), 5: float("nan")}
     order = np.argsort(-(text_vectors(encoder, texts) @ means.T), axis=1)
     ranked = np.take_along_axis(right, order, axis=1)[known]
     return {k: float(ranked[:, :k].any(axis=1).mean()) for k in (1, 5)}
+
+
+def part_means(crops: CropSet) -> tuple[Int[np.ndarray, "p"], Float32[np.ndarray, "p d"]]:
+    """(rows of the concept table that some crop shows, unit mean vector of the crops of each)."""
+    shows = crops.shows()
+    seen = np.flatnonzero(shows.any(axis=0))
+    means = np.stack([crops.vectors[shows[:, c]].mean(axis=0) for c in seen])
+    return seen, means / np.linalg.norm(means, axis=1, keepdims=True)
+
+
+def absent_refused(encoder: ImageTextEncoder, crops: CropSet, nouns: Sequence[str]) -> tuple[float, float]:
+    """For things that no crop shows: share of (noun, part) not above all negatives, and of nouns never above them."""
+    _, means = part_means(crops)
+    negatives = (means @ text_vectors(encoder, NEGATIVES).T).max(axis=1)
+    below = means @ text_vectors(encoder, nouns).T <= negatives[:, None]
+    return float(below.mean()), float(below.all(axis=0).mean())
+
+
+def relevancy_pairs(encoder: ImageTextEncoder, crops: CropSet) -> tuple[np.ndarray, np.ndarray]:
+    """(relevancy of a query, whether the name is right) of every crop with every name of its family; kin left out."""
+    table = crops.table
+    names = [c.name for c in table.concepts]
+    margin = crops.vectors @ text_vectors(encoder, names).T
+    margin -= (crops.vectors @ text_vectors(encoder, NEGATIVES).T).max(axis=1, keepdims=True)
+    family = np.array([c.family for c in table.concepts])
+    right_for, weight = (np.stack([table.column(n)[k] for n in names], axis=1) for k in (0, 1))
+    right = (crops.shows().astype(np.float32) @ right_for.astype(np.float32)) > 0
+    first = crops.concepts[:, 0]
+    counts = (family[None] == family[first][:, None]) & (right | (weight[first] >= 1.0))
+    return 1.0 / (1.0 + np.exp(-encoder.logit_scale * margin[counts])), right[counts]
 
 
 def confusion(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 GENERIC = ("object", "things", "stuff", "texture", "something", "background", "shape", "material")
 """Texts that are right for nothing and wrong for nothing: they stand between right and wrong names. The canonical
 negatives of a query are among them."""
@@ -160,9 +162,11 @@ def broad_nouns() -> tuple[str, ...]:
     return tuple(dict.fromkeys(word for text in _FIELDS.values() for word in text.split()))
 
 
-def absent_nouns() -> tuple[str, ...]:
-    """Nouns of things that no phantom shows."""
-    return tuple(dict.fromkeys(_FIELDS["others"].split()))
+def absent_nouns(split: Literal["train", "test"]) -> tuple[str, ...]:
+    """Nouns of things that no phantom shows; every third one is kept for tests."""
+    nouns = list(dict.fromkeys(_FIELDS["others"].split()))
+    tested = nouns[2::3]
+    return tuple(tested if split == "test" else (n for n in nouns if n not in tested))
 
 
 ADJECTIVES = (

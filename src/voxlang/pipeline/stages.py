@@ -48,12 +48,20 @@ def score(run: Run, answers: InferResult) -> EvalReport:
     return scores
 
 
+def evaluate(run: Run) -> None:
+    """Answer and score the prompts, then measure the two models on the run's own views; all in evaluation.json."""
+    from voxlang.pipeline.measures import measure_run
+
+    scores = score(run, run_infer(run))
+    write_json(run.folder.path / "evaluation.json", scores.as_dict() | {"models": measure_run(run)})
+
+
 MODES: dict[str, Callable[[Run], object]] = {
     "stage1": run_stage1,
     "render": run_render,
     "stage2": run_stage2,
     "infer": run_infer,
-    "evaluate": lambda run: score(run, run_infer(run)),
+    "evaluate": evaluate,
     "all": run_all,
 }
 

@@ -6,6 +6,7 @@ import json
 import sys
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -189,16 +190,38 @@ def part_colors(part_index: np.ndarray) -> np.ndarray:
     return np.where(part_index[..., None] >= 0, (0.25 + 0.75 * rgb) * value, 0.0)
 
 
-def contact_sheet(path: Path | str, scenes: StoredScenes, *, columns: int = 8) -> None:
-    """A PNG with one column per picture: the picture, then its WHOLE, PART and SMALL maps."""
+def contact_sheet(path: Path | str, *scenes: StoredScenes, columns: int = 8, shrink: int = 1) -> None:
+    """A PNG with one block for each scenes, one column per picture: the picture, then its WHOLE, PART and SMALL maps.
+
+    Args:
+        path: of the PNG.
+        scenes: pictures of one size.
+        columns: at most so many pictures of each.
+        shrink: keep every so many pixels.
+    """
     from PIL import Image
 
-    n = min(columns, len(scenes.rgb))
-    rows = [np.concatenate(list(scenes.rgb[:n]), axis=1) / 255.0]
-    rows += [
-        np.concatenate([part_colors(scenes.part_index[k, level]) for k in range(n)], axis=1)
-        for level in reversed(LEVELS)
-    ]
+    rows = []
+    for block in scenes:
+        part_index = block.part_index[:columns, :, ::shrink, ::shrink]
+        pictures = [np.concatenate(list(block.rgb[:columns, ::shrink, ::shrink] / 255.0), axis=1)]
+        pictures += [np.concatenate(list(part_colors(part_index[:, level])), axis=1) for level in reversed(LEVELS)]
+        rows.append(np.concatenate(pictures, axis=0))
+    width = max(row.shape[1] for row in rows)
+    rows = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows]
     sheet = Image.fromarray((np.concatenate(rows, axis=0) * 255.0).astype(np.uint8))
     with atomic_path(path) as temporary:
         sheet.save(temporary, format="PNG")
+
+
+def mixed_views(paths: Sequence[Path], count: int) -> StoredScenes:
+    """One view of each of `count` scene files spread evenly over `paths`; a file taken again gives its next view.
+
+    The part ids are those of each view's own phantom; the tree is the first one's.
+    """
+    chosen = [paths[i] for i in np.linspace(0, len(paths) - 1, count).round().astype(int)]
+    read = {path: read_scenes(path) for path in dict.fromkeys(chosen)}
+    views = [(read[path], chosen[:k].count(path) % len(read[path].rgb)) for k, path in enumerate(chosen)]
+    first = views[0][0]
+    arrays = (np.stack([getattr(s, name)[i] for s, i in views]) for name in ("rgb", "opacity", "part_index"))
+    return StoredScenes(*arrays, first.tree, first.family, first.seed)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from voxlang.core.levels import LEVELS
 from voxlang.segtrain.data import normalise
@@ -21,9 +22,26 @@ if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
 
     from voxlang.masks.generate import SamGenerator
+    from voxlang.masks.types import MaskSet
 
 MIN_SHARE = 0.005
 """Regions below this share of the picture are not counted."""
+
+
+@dataclass(frozen=True, eq=False)
+class PointAnswers:
+    """What the model said to one point in each true region."""
+
+    level: Int[np.ndarray, "n"]
+    """Level of the region that was asked for."""
+    iou: Float[np.ndarray, "n 3"]
+    """IoU of the three masks with that region."""
+    best_fit: Float[np.ndarray, "n 3"]
+    """IoU of the three masks with the true region at the point, of any level, that each fits best."""
+    predicted: Float[np.ndarray, "n 3"]
+    """IoU that the model predicts for its masks."""
+    stability: Float[np.ndarray, "n 3"]
+    """Stability of the masks at offset 1."""
 
 
 @dataclass(frozen=True)
@@ -87,34 +105,64 @@ def true_regions(
 
 
 @torch.no_grad()
-def score_points(
+def ask_regions(
     sam: SAM2Base, pictures: Sequence[LabelledPicture], *, rng: np.random.Generator, min_share: float = MIN_SHARE
-) -> list[PointScore]:
+) -> PointAnswers:
     """Ask for each true region by one random point inside it, at the model's own resolution.
 
     IoU is measured on masks enlarged to the size of the picture, as sam2's predictor does.
     """
-    rows: dict[int, list[np.ndarray]] = {int(level): [] for level in LEVELS}
+    parts = []
     for picture in pictures:
         regions = true_regions(picture, min_share=min_share)
         if not regions:
             continue
         points = np.stack([_point_inside(mask, rng) for _, mask in regions])
         logits, predicted = ask_points(sam, picture, points)
-        masks, stability = (logits > 0).numpy(), stability_of(logits)
+        masks = (logits > 0).numpy()
         truth = target_regions(picture.regions)
-        for i, (level, mask) in enumerate(regions):
-            iou = np.array([_iou(m, mask) for m in masks[i]])
-            column, row = points[i].astype(int)
-            chosen = int(predicted[i].argmax())
-            any_level = max(_iou(masks[i, chosen], truth[m] == truth[m, row, column]) for m in range(3))
-            error = abs(float(predicted[i, level]) - iou[level])
-            rows[level].append(np.array([iou.max(), iou[level], any_level, error, stability[i, level] >= 0.92]))
-    return [
-        PointScore(level.label, *(float(v) for v in np.mean(rows[level], axis=0)), len(rows[level]))
-        for level in LEVELS
-        if rows[level]
-    ]
+        iou = np.array([[_iou(m, mask) for m in masks[i]] for i, (_, mask) in enumerate(regions)])
+        best_fit = np.array(
+            [
+                [max(_iou(m, level == level[int(v), int(u)]) for level in truth) for m in masks[i]]
+                for i, (u, v) in enumerate(points)
+            ]
+        )
+        level = np.array([level for level, _ in regions])
+        parts.append(PointAnswers(level, iou, best_fit, predicted.numpy(), stability_of(logits)))
+    if not parts:
+        return PointAnswers(np.zeros(0, int), *(np.zeros((0, 3)) for _ in range(4)))
+    return PointAnswers(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(PointAnswers)))
+
+
+def point_scores(answers: PointAnswers) -> list[PointScore]:
+    """Means per level; levels without a region are left out."""
+    scores = []
+    for level in LEVELS:
+        rows = np.flatnonzero(answers.level == level)
+        if not len(rows):
+            continue
+        iou, predicted = answers.iou[rows], answers.predicted[rows]
+        chosen = predicted.argmax(axis=1)
+        scores.append(
+            PointScore(
+                level.label,
+                best_iou=float(iou.max(axis=1).mean()),
+                own_iou=float(iou[:, level].mean()),
+                chosen_iou=float(answers.best_fit[rows, chosen].mean()),
+                calibration_error=float(np.abs(predicted[:, level] - iou[:, level]).mean()),
+                stable=float((answers.stability[rows, level] >= 0.92).mean()),
+                regions=len(rows),
+            )
+        )
+    return scores
+
+
+def score_points(
+    sam: SAM2Base, pictures: Sequence[LabelledPicture], *, rng: np.random.Generator, min_share: float = MIN_SHARE
+) -> list[PointScore]:
+    """`point_scores` of `ask_regions`."""
+    return point_scores(ask_regions(sam, pictures, rng=rng, min_share=min_share))
 
 
 @torch.no_grad()
@@ -141,34 +189,44 @@ def score_automatic(
     generator: SamGenerator, pictures: Sequence[LabelledPicture], *, min_share: float = MIN_SHARE
 ) -> AutomaticScore:
     """Run the automatic generator on each picture and look for every true region among its masks."""
-    import time
-
-    best: list[float] = []
-    levels: list[int] = []
-    counts, empty, seconds = [], [], []
+    found, seconds = [], []
     for picture in pictures:
         started = time.monotonic()
-        masks = generator.generate(picture.rgb).all_dense()
+        found.append(generator.generate(picture.rgb))
         seconds.append(time.monotonic() - started)
+    return score_masks(found, pictures, seconds=float(np.median(seconds)), min_share=min_share)
+
+
+def score_masks(
+    mask_sets: Sequence[MaskSet],
+    pictures: Sequence[LabelledPicture],
+    *,
+    seconds: float = float("nan"),
+    min_share: float = MIN_SHARE,
+) -> AutomaticScore:
+    """Look for every true region among the masks of its picture; `seconds` is handed on."""
+    best: list[float] = []
+    levels: list[int] = []
+    counts, empty = [], []
+    for mask_set, picture in zip(mask_sets, pictures, strict=True):
+        masks = mask_set.all_dense()
         background = picture.regions[2] < 0
         counts.append(len(masks))
         empty.append(sum(bool((m & background).sum() > 0.5 * m.sum()) for m in masks))
         for level, mask in true_regions(picture, min_share=min_share):
             best.append(max((_iou(m, mask) for m in masks), default=0.0))
             levels.append(level)
-    found, at = np.array(best), np.array(levels)
-    by_level = {
-        level.label: float((found[at == level] >= 0.5).mean()) if (at == level).any() else float("nan")
-        for level in LEVELS
-    }
+    iou, at = np.array(best), np.array(levels)
+    recall = lambda rows, least: float((iou[rows] >= least).mean()) if rows.any() else float("nan")
+    every = np.ones(len(iou), bool)
     return AutomaticScore(
-        float((found >= 0.5).mean()) if len(found) else float("nan"),
-        float((found >= 0.75).mean()) if len(found) else float("nan"),
-        by_level,
+        recall(every, 0.5),
+        recall(every, 0.75),
+        {level.label: recall(at == level, 0.5) for level in LEVELS},
         float(np.mean(counts)),
         float(np.mean(empty)),
-        float(np.median(seconds)),
-        len(found),
+        seconds,
+        len(iou),
     )
 
 

@@ -1,0 +1,34 @@
+"""A picture of what the data engine makes: `python training/contact_sheet.py --renders runs/renders/train --out a.png`.
+
+Each family has a block with one column per view: the picture, then its Whole, Part and Small maps.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tyro
+
+
+def main(renders: Path, out: Path, columns: int = 8, families: tuple[str, ...] = (), shrink: int = 2) -> None:
+    """Write the sheet as PNG.
+
+    Args:
+        renders: folder with the scenes_*.npz files of `training/render_views.py`.
+        out: the picture.
+        columns: views of each family, of as many phantoms as there are.
+        families: which; by default all that the folder holds, one block below the other.
+        shrink: keep every so many pixels.
+    """
+    from voxlang.scenes.buffer import contact_sheet, mixed_views, scene_files
+
+    files: dict[str, list[Path]] = {}
+    for path in scene_files(renders):
+        files.setdefault(path.stem.split("_")[1], []).append(path)
+    chosen = families or tuple(files)
+    contact_sheet(out, *(mixed_views(files[f], columns) for f in chosen), columns=columns, shrink=shrink)
+    print(f"{', '.join(chosen)}: {out}")
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
