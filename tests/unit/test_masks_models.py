@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from voxlang.core import places
 from voxlang.core.errors import ConfigError, MaskError, MemoryLimitError, ModelMissingError
 from voxlang.masks.build import build_sam2_model
-from voxlang.masks.generate import SamGenerator, build_sam_generator, points_on_foreground
+from voxlang.masks.fast.grid import points_on_foreground
+from voxlang.masks.generate import SamGenerator, build_sam_generator
 from voxlang.masks.models import RELEASES, config_path, resolve_files
 from voxlang.masks.settings import SamSettings
 
@@ -134,10 +135,10 @@ def untrained():
 def test_out_of_memory_names_smaller_settings(untrained, monkeypatch, raised):
     generator = SamGenerator(untrained, SamSettings(size="large", points_per_side=64), config_digest="c")
 
-    def fail(*_args):
+    def fail(*_args, **_settings):
         raise raised
 
-    monkeypatch.setattr(generator.official, "_process_crop", fail)
+    monkeypatch.setattr(generator.fast, "find_many", fail)
     with pytest.raises(MemoryLimitError) as caught:
         generator.generate(np.zeros((20, 30, 3), np.uint8))
     message = str(caught.value)
@@ -148,10 +149,10 @@ def test_out_of_memory_names_smaller_settings(untrained, monkeypatch, raised):
 def test_other_faults_keep_their_own_message(untrained, monkeypatch):
     generator = SamGenerator(untrained, SamSettings(), config_digest="c")
 
-    def fail(*_args):
+    def fail(*_args, **_settings):
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(generator.official, "_process_crop", fail)
+    monkeypatch.setattr(generator.fast, "find_many", fail)
     with pytest.raises(RuntimeError, match="shapes do not match"):
         generator.generate(np.zeros((20, 30, 3), np.uint8))
 

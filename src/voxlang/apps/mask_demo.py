@@ -73,7 +73,7 @@ def run_mask_demo(config: MaskDemoConfig) -> MaskDemoResult:
         name, rgb = config.image.stem, read_picture(config.image)
         object_mask = object_on_plain_background(rgb)
     start = time.perf_counter()
-    masks = generator.generate(rgb, foreground=object_mask if config.sam.skip_background else None)
+    masks = generator.generate(rgb, foreground=object_mask if config.sam.skip_empty else None)
     hierarchy = partition_levels(masks, object_mask, rule=config.sam.level_rule)
     seconds = time.perf_counter() - start
 

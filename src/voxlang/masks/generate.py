@@ -1,26 +1,25 @@
-"""Automatic masks of a picture: sam2's own generator behind a door that speaks `MaskSet`."""
+"""Automatic masks of a picture: the fast generator, or sam2's own, behind a door that speaks `MaskSet`."""
 
 from __future__ import annotations
 
 import contextlib
-import copy
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Float64, UInt8
+from jaxtyping import Bool, UInt8
 
 from voxlang.core.digest import digest_json
 from voxlang.core.errors import MaskError, MemoryLimitError
 from voxlang.core.weights import weights_digest
-from voxlang.masks.build import build_sam2_model, import_sam2, read_sam_config
+from voxlang.masks.build import build_sam2_model, read_sam_config
+from voxlang.masks.fast.generator import FastMaskGenerator, FoundMasks
 from voxlang.masks.models import SIZES, resolve_files
-from voxlang.masks.regions import install_cleaning
+from voxlang.masks.official import distinct_masks, official_generator, official_masks
 from voxlang.masks.settings import SamSettings
-from voxlang.masks.types import MaskSet, mask_set_from_dense
+from voxlang.masks.types import MaskSet
 
 if TYPE_CHECKING:
     from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
@@ -37,34 +36,21 @@ class SamGenerator:
     """
 
     def __init__(self, model: SAM2Base, settings: SamSettings, *, config_digest: str) -> None:
-        import_sam2()
-        from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
-
         self.settings = settings.resolved()
         self.model = model
         self._config_digest = config_digest
-        s = self.settings
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*torch.jit.script", category=FutureWarning)
-            self.official: SAM2AutomaticMaskGenerator = SAM2AutomaticMaskGenerator(
-                model,
-                points_per_side=s.points_per_side,
-                points_per_batch=s.points_per_batch,
-                pred_iou_thresh=s.pred_iou_thresh,
-                stability_score_thresh=s.stability_score_thresh,
-                stability_score_offset=s.stability_score_offset,
-                box_nms_thresh=s.box_nms_thresh,
-                crop_n_layers=s.crop_n_layers,
-                crop_nms_thresh=s.crop_nms_thresh,
-                min_mask_region_area=s.min_mask_region_area,
-                use_m2m=s.use_m2m,
-                multimask_output=s.multimask_output,
-            )
-        predictor = self.official.predictor
-        strides = [model.backbone_stride // k for k in (4, 2, 1)]
-        predictor._bb_feat_sizes = [(model.image_size // k,) * 2 for k in strides]  # sam2 writes 1024-pixel sizes here
-        if s.min_mask_region_area > 0:
-            install_cleaning(predictor._transforms)
+
+    @cached_property
+    def fast(self) -> FastMaskGenerator:
+        """Ours."""
+        return FastMaskGenerator(
+            self.model, pictures_per_pass=self.settings.views_per_pass, **self.settings.official_parameters()
+        )
+
+    @cached_property
+    def official(self) -> SAM2AutomaticMaskGenerator:
+        """sam2's own with the same parameters: the reference, and the choice `--sam.generator official`."""
+        return official_generator(self.model, **self.settings.official_parameters())
 
     @cached_property
     def id(self) -> str:
@@ -94,44 +80,23 @@ class SamGenerator:
             MaskError: a picture or foreground of another shape or type.
             MemoryLimitError: out of memory; names the settings that need less.
         """
-        _check_picture(rgb, foreground)
+        return self.generate_many([rgb], foregrounds=[foreground])[0]
+
+    def generate_many(
+        self,
+        pictures: Sequence[np.ndarray],
+        *,
+        foregrounds: Sequence[np.ndarray | None] | None = None,
+    ) -> list[MaskSet]:
+        """As `generate` for several pictures; the fast generator encodes `views_per_pass` of them at a time."""
+        foregrounds = foregrounds or [None] * len(pictures)
+        for rgb, foreground in zip(pictures, foregrounds, strict=True):
+            _check_picture(rgb, foreground)
         with self._explain_memory():
-            return self._generate(np.require(rgb, requirements=["C", "W"]), foreground)
-
-    def _generate(self, rgb: np.ndarray, foreground: np.ndarray | None) -> MaskSet:
-        import torch
-        from sam2.utils.amg import MaskData, generate_crop_boxes, rle_to_mask
-        from torchvision.ops.boxes import batched_nms, box_area
-
-        height, width = rgb.shape[:2]
-        official = copy.copy(self.official)
-        crops, layers = generate_crop_boxes((height, width), official.crop_n_layers, official.crop_overlap_ratio)
-        found = MaskData()
-        with torch.no_grad():
-            for crop, layer in zip(crops, layers, strict=True):
-                points = points_on_foreground(self.official.point_grids[layer], foreground, crop)
-                if not len(points):
-                    continue
-                official.point_grids = {layer: points}
-                data = official._process_crop(rgb, crop, layer, (height, width))
-                if len(data["rles"]):
-                    found.cat(data)
-            is_empty = not dict(found.items())
-            if len(crops) > 1 and not is_empty:
-                boxes = found["boxes"].float()
-                smaller_crops_first = (1 / box_area(found["crop_boxes"])).to(boxes.device)
-                one_class = torch.zeros_like(boxes[:, 0])
-                found.filter(batched_nms(boxes, smaller_crops_first, one_class, official.crop_nms_thresh))
-        if is_empty:
-            return _no_masks(height, width)
-        found.to_numpy()
-        masks = mask_set_from_dense(
-            np.stack([rle_to_mask(rle) for rle in found["rles"]]),
-            predicted_iou=found["iou_preds"],
-            stability=found["stability_score"],
-            points_uv=found["points"],
-        )
-        return _distinct(masks)
+            if self.settings.generator == "fast":
+                return [_mask_set(found) for found in self.fast.find_many(pictures, foregrounds=foregrounds)]
+            writable = [np.require(rgb, requirements=["C", "W"]) for rgb in pictures]
+            return [official_masks(self.official, *pair) for pair in zip(writable, foregrounds, strict=True)]
 
     @contextlib.contextmanager
     def _explain_memory(self) -> Iterator[None]:
@@ -233,20 +198,6 @@ def sam_generator_from_settings(settings: SamSettings) -> SamGenerator:
     return SamGenerator(model, settings, config_digest=digest_json(read_sam_config(files.config)))
 
 
-def points_on_foreground(
-    points: Float64[np.ndarray, "n 2"], foreground: Bool[np.ndarray, "h w"] | None, crop_xyxy: list[int]
-) -> Float64[np.ndarray, "m 2"]:
-    """The grid points (x, y in [0, 1] of the crop) whose pixel is foreground; all of them when there is none given."""
-    if foreground is None:
-        return points
-    x0, y0, x1, y1 = crop_xyxy
-    inside = foreground[y0:y1, x0:x1]
-    height, width = inside.shape
-    columns = np.minimum((points[:, 0] * width).astype(int), width - 1)
-    rows = np.minimum((points[:, 1] * height).astype(int), height - 1)
-    return points[inside[rows, columns]]
-
-
 def _check_picture(rgb: np.ndarray, foreground: np.ndarray | None) -> None:
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
         raise MaskError(
@@ -264,18 +215,15 @@ def _check_picture(rgb: np.ndarray, foreground: np.ndarray | None) -> None:
         )
 
 
-def _no_masks(height: int, width: int) -> MaskSet:
-    none = np.zeros(0, np.float32)
-    return mask_set_from_dense(
-        np.zeros((0, height, width), bool), predicted_iou=none, stability=none, points_uv=np.zeros((0, 2), np.float32)
-    )
-
-
-def _distinct(masks: MaskSet) -> MaskSet:
-    """Without empty masks and without exact copies of an earlier mask."""
-    _, first = np.unique(masks.packed, axis=0, return_index=True)
-    first = np.sort(first)
-    return masks.select(first[masks.areas_px()[first] > 0])
+def _mask_set(found: FoundMasks) -> MaskSet:
+    """Packed bits of the masks found, without empty ones and exact copies."""
+    height, width = found.size
+    masks = found.masks
+    packed = np.zeros((len(found), (height * width + 7) // 8), np.uint8)
+    for i in range(len(found)):
+        packed[i] = np.packbits(found.dense(i))
+    boxes = masks.boxes.astype(np.int32) + np.array([0, 0, 1, 1], np.int32)
+    return distinct_masks(MaskSet(height, width, packed, boxes, masks.scores, masks.stability, masks.points))
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -58,8 +58,12 @@ class SamSettings(BaseModel):
     """Three masks a point (small, part and whole answers) instead of one."""
     use_m2m: bool = False
     """Refine each mask once with itself as prompt."""
-    skip_background: bool = True
+    skip_empty: bool = True
     """Ask no grid point that lies on an empty pixel of a rendered view."""
+    generator: Literal["fast", "official"] = "fast"
+    """fast: ours, the same masks many times sooner (docs/fast-masks.md); official: sam2's own."""
+    views_per_pass: int = Field(1, ge=1)
+    """Views that go through the encoder together; of the fast generator."""
     level_rule: LevelRule = "containment"
     """How masks get their level: by containment relative to the object, or as the original by area or percentile."""
     device: str = "auto"
@@ -80,9 +84,20 @@ class SamSettings(BaseModel):
         }
         return self.model_copy(update=filled)
 
+    def official_parameters(self) -> dict[str, Any]:
+        """The parameters of `SAM2AutomaticMaskGenerator` among the settings."""
+        names = (
+            *("points_per_side", "points_per_batch", "pred_iou_thresh", "stability_score_thresh"),
+            *("stability_score_offset", "box_nms_thresh", "crop_n_layers", "crop_nms_thresh"),
+            *("min_mask_region_area", "use_m2m", "multimask_output"),
+        )
+        resolved = self.resolved()
+        return {name: getattr(resolved, name) for name in names}
+
     def mask_key(self) -> dict[str, Any]:
         """The settings that decide which masks come out, for cache keys: no speed settings, no places of files."""
-        ignored = {"preset", "size", "config", "checkpoint", "points_per_batch", "level_rule", "device"}
+        speed = {"points_per_batch", "views_per_pass", "device"}
+        ignored = {"preset", "size", "config", "checkpoint", "level_rule", *speed}
         return self.resolved().model_dump(mode="json", exclude=ignored)
 
 

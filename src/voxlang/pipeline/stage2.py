@@ -164,7 +164,7 @@ def _target_of(
 ) -> ViewTarget:
     shown = view.opacity > OBJECT_OPACITY
     rgb = picture_bytes(view.rgb)
-    foreground = shown if run.config.sam.skip_background else None
+    foreground = shown if run.config.sam.skip_empty else None
     masks = generator.generate(rgb, foreground=foreground)
     hierarchy = partition_levels(masks, shown, rule=run.config.sam.level_rule)
     embeddings = embed_masks(
