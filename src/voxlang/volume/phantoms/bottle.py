@@ -37,7 +37,7 @@ SHAPES = {
 
 
 def describe(rng: np.random.Generator) -> Scene:
-    """A glass or plastic bottle, round or square, with a screw cap or a cork, a label and mostly something in it."""
+    """A glass bottle, round or square, with a screw cap, a crown cap or a cork, a label and a drink; some cut open."""
     scene = Scene(rng, AIR, (-1000.0, 2600.0), noise=18.0)
     scene.placed(yaw_deg=180, tilt_deg=7, scale=0.12, jitter=2)
     shade, tint = str(rng.choice(list(GLASSES))), str(rng.choice(list(CAPS)))
@@ -98,7 +98,7 @@ def describe(rng: np.random.Generator) -> Scene:
 
 
 def _drink(scene: Scene, bottle: int, inner: Shape, level: float, drink: str, liquid: Material, *, wide: float) -> None:
-    """Liquid up to a level that stays level when the bottle leans, with bubbles, and sediment or ice in some."""
+    """Liquid whose surface stays level when the bottle leans, with bubbles."""
     rng = scene.rng
     part = scene.part("liquid", bottle, ("drink", "fluid", "beverage"), (drink, "wet"))
     up = np.linalg.inv(scene.pose[:3, :3]) @ np.array([0.0, 0.0, 1.0])
@@ -141,9 +141,8 @@ def _cap(scene: Scene, bottle: int, top: float, throat: float, tint: str, plasti
     """A ribbed screw cap with its thread, a crown cap of metal, or a cork."""
     rng = scene.rng
     style = str(rng.choice(["screw", "crown", "cork"], p=[0.55, 0.25, 0.2]))
-    cap = scene.part(
-        "cap", bottle, ("bottle cap", "closure", "stopper"), (style, tint if style == "screw" else "light")
-    )
+    colour = "metal" if style == "crown" else tint
+    cap = scene.part("cap", bottle, ("bottle cap", "closure", "stopper"), (style, colour))
     high = min(top + 5.0, 126.0)
     if style == "screw":
         turns = scene.small("cap thread", cap, ("screw thread of the cap", "winding of the cap"), ("helical",))
