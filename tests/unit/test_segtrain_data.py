@@ -4,7 +4,7 @@ import torch
 
 from voxlang.core.errors import ConfigError
 from voxlang.segtrain.config import PhaseConfig, SegTrainConfig
-from voxlang.segtrain.data import augment, dense_truth, make_batch, make_sources
+from voxlang.segtrain.data import augment, dense_truth, make_batch, make_sources, shrink
 from voxlang.segtrain.prompts import point_prompts, region_prompts, target_regions
 from voxlang.segtrain.shapes import LabelledPicture, draw_picture
 
@@ -102,6 +102,26 @@ def test_dense_truth_is_the_truth_at_the_middle_of_each_cell():
             assert seen[:, row, column].tolist() == kinds[:, 4 * row + 2, 4 * column + 2].tolist()
     assert (regions[2].flatten()[cells] >= 0).all(), "every question is about an object"
     assert (dense_truth(hand_made(), np.random.default_rng(0))[2] == -1).all(), "without names nothing is known"
+
+
+def test_a_shrunk_picture_by_hand():
+    rgb = np.zeros((4, 4, 3), np.uint8)
+    rgb[:2, 2:] = [[[10, 20, 30], [30, 20, 10]], [[10, 20, 30], [10, 20, 30]]]
+    regions = np.arange(48, dtype=np.int16).reshape(3, 4, 4)
+    small = shrink(LabelledPicture(rgb, regions, regions), 2)
+    assert small.rgb[0, 1].tolist() == [15, 20, 25] and small.rgb[1].sum() == 0
+    assert small.regions[0].tolist() == [[5, 7], [13, 15]] and (small.kinds == small.regions).all()
+    same = LabelledPicture(rgb, regions)
+    assert shrink(same, 4) is same and shrink(same, 2).kinds is None
+
+
+def test_a_phase_decides_size_and_number_of_its_pictures():
+    phase = PHASE.model_copy(update={"side": 128, "pictures": 3})
+    batch = make_batch(
+        SegTrainConfig(phases=(phase,), prompts_per_picture=5), make_sources(SegTrainConfig(phases=(phase,))), 0
+    )
+    assert batch.images.shape == (3, 3, 128, 128) and batch.targets.shape == (3, 5, 4, 32, 32)
+    assert (batch.coords < 128).all() and batch.dense.regions.shape == (3, 3, 32, 32)
 
 
 def test_augmenting_moves_picture_and_truth_together():

@@ -1,13 +1,16 @@
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from sam2.sam2_image_predictor import SAM2ImagePredictor
 
+from voxlang.masks.build import build_sam2_model
 from voxlang.segtrain.config import PhaseConfig, SegTrainConfig
-from voxlang.segtrain.data import Batch, DenseTruth, make_batch, make_sources, normalise
+from voxlang.segtrain.data import Batch, DenseTruth, make_batch, make_sources, normalise, shrink
 from voxlang.segtrain.evaluate import ask_points, stability_of
 from voxlang.segtrain.model import (
     PixelEmbeddingHead,
+    answer_prompts,
     build_student,
     cells_of,
     corrected_prompts,
@@ -118,6 +121,24 @@ def test_every_trained_parameter_gets_a_gradient():
     idle = [name for name, p in student.named_parameters() if id(p) in trained and p.grad is None]
     rest = ("point_embeddings", "mask_downscaling", "no_mem_embed", "conv_s")
     assert [name for name in idle if not any(r in name for r in rest)] == []
+
+
+@torch.no_grad()
+def test_half_size_pictures_are_answered_as_by_a_model_of_that_size(student, tmp_path):
+    """The same weights in a model whose YAML says 128 pixels, which then changes nothing of its own."""
+    config = OmegaConf.load(YAML)
+    config.model.image_size = 128
+    OmegaConf.save(config, tmp_path / "half.yaml")
+    half = build_sam2_model(str(tmp_path / "half.yaml"))
+    half.load_state_dict(student.sam.state_dict())
+    image = normalise(shrink(draw_picture(np.random.default_rng(0), "full"), 128).rgb)[None]
+    points = torch.tensor([[[[40.0, 70.0]], [[100.0, 30.0]]]])
+    labels = torch.ones(1, 2, 1, dtype=torch.int32)
+    features = list(student.sam.image_encoder(image)["backbone_fpn"])
+    answers = answer_prompts(student.sam, features, points, labels)
+    expected = answer_prompts(half, features, points, labels)
+    torch.testing.assert_close(answers.logits, expected.logits)
+    assert student.sam.sam_prompt_encoder.image_embedding_size == (16, 16), "the model is left as it was"
 
 
 def test_stability_by_hand():

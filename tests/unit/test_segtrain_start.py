@@ -1,14 +1,16 @@
+from dataclasses import fields
+
 import numpy as np
 import pytest
 import torch
 
 from voxlang.masks.build import build_sam2_model
 from voxlang.segtrain.config import PhaseConfig, SegTrainConfig
-from voxlang.segtrain.data import make_batch, make_sources
+from voxlang.segtrain.data import Batch, make_batch, make_sources
 from voxlang.segtrain.evaluate import ask_points
 from voxlang.segtrain.model import build_student
 from voxlang.segtrain.shapes import draw_picture
-from voxlang.segtrain.start import FEATURE_RMS, start_decoder
+from voxlang.segtrain.start import FEATURE_RMS, start_decoder, whiten_patches
 
 YAML = "configs/sam2/sam2.1_hiera_micro.yaml"
 
@@ -67,3 +69,25 @@ def test_the_start_is_decided_by_its_seed(started):
     start_decoder(other, [batch], seed=4)
     assert torch.equal(again.sam.state_dict()[name], after.sam.state_dict()[name])
     assert not torch.equal(other.sam.state_dict()[name], after.sam.state_dict()[name])
+
+
+@torch.no_grad()
+def test_whitened_patches_have_one_strength_and_nothing_in_common():
+    phase = PhaseConfig(name="a", steps=9, sources={"shapes-full": 1.0}, learning_rate=1e-3, final_learning_rate=1e-3)
+    config = SegTrainConfig(phases=(phase,), pictures_per_step=4, prompts_per_picture=2)
+    sources = make_sources(config)
+    student = build_student(YAML, seed=0)
+    batches = [make_batch(config, sources, step) for step in range(3)]
+    whiten_patches(student.sam, batches)
+    conv = student.sam.image_encoder.trunk.patch_embed.proj
+    images = torch.cat([b.images for b in batches])
+    patches = torch.nn.functional.unfold(images, conv.kernel_size, stride=conv.stride, padding=conv.padding)
+    channels = conv(images).flatten(2).transpose(1, 2)[patches.transpose(1, 2).std(-1) > 0.05]
+    assert channels.mean(0).abs().max() < 1e-2
+    covariance = torch.cov(channels.T)
+    assert covariance.diagonal().sqrt()[:8].numpy() == pytest.approx(0.5, rel=0.05)
+    assert (covariance - covariance.diagonal().diag()).abs().max() < 1e-2
+    before = conv.weight.clone()
+    blank = Batch(torch.zeros_like(batches[0].images), *(getattr(batches[0], f.name) for f in fields(Batch)[1:]))
+    whiten_patches(student.sam, [blank])
+    assert torch.equal(conv.weight, before), "pictures without contrast teach nothing"

@@ -31,6 +31,13 @@ class PhaseConfig(BaseModel):
     """Rate of the image encoder as a share of the decoder's; 0 freezes it."""
     train_decoder: bool = True
     """Off: only the encoder learns, from the auxiliary head, at less than half the cost of a step."""
+    side: Literal[256, 128] = 256
+    """Pixels along each side of the pictures. Half size is a quarter of the work: what large parts look like and what
+    belongs together is learnt from many small pictures first, small things at full size."""
+    pictures: int | None = Field(None, gt=0)
+    """Pictures per step on each process, where they are not the recipe's `pictures_per_step`."""
+    start_encoder: bool = False
+    """Start the encoder's patch embedding at the first step of this phase; see `segtrain.start.whiten_patches`."""
     start_decoder: bool = False
     """Start the decoder anew on the present features at the first step of this phase; see `segtrain.start`."""
     box_fraction: float = Field(0.0, ge=0, le=1)
@@ -59,7 +66,7 @@ class LossConfig(BaseModel):
     """Weight of the squared error of the predicted IoU."""
     auxiliary: float = 1.0
     """Weight of the auxiliary pixel-embedding head."""
-    kinds: float = 0.5
+    kinds: float = 1.0
     """Weight, within the auxiliary loss, of the cross entropy of what each pixel shows."""
     auxiliary_balanced: float = 1.0
     """Weight, within the auxiliary loss, of the cross entropy in which object and surroundings count the same."""

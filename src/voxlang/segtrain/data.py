@@ -133,9 +133,9 @@ def make_batch(
     refine = not boxes and style < phase.box_fraction + phase.refine_fraction
     k = config.prompts_per_picture
     images, prompts, dense = [], [], []
-    for _ in range(config.pictures_per_step):
+    for _ in range(phase.pictures or config.pictures_per_step):
         name = names[int(rng.choice(len(names), p=shares / shares.sum()))]
-        picture = augment(sources[name].draw(rng, step), rng)
+        picture = augment(shrink(sources[name].draw(rng, step), phase.side), rng)
         images.append(normalise(picture.rgb))
         if boxes or refine:
             prompts.append(region_prompts(picture, rng, k, box=boxes))
@@ -164,6 +164,18 @@ def normalise(rgb: np.ndarray) -> torch.Tensor:
     """Bytes [h w 3] to the normalised float [3 h w] of SAM 2."""
     image = torch.from_numpy(rgb).permute(2, 0, 1).float() / 255
     return (image - torch.tensor(PIXEL_MEAN)[:, None, None]) / torch.tensor(PIXEL_STD)[:, None, None]
+
+
+def shrink(picture: LabelledPicture, side: int) -> LabelledPicture:
+    """The picture with `side` pixels along its edge, its side divided by a whole number; truth is taken at centres."""
+    factor = picture.rgb.shape[0] // side
+    if factor == 1:
+        return picture
+    h, w, _ = picture.rgb.shape
+    rgb = picture.rgb.reshape(h // factor, factor, w // factor, factor, 3).mean((1, 3)).astype(np.uint8)
+    low = slice(factor // 2, None, factor)
+    kinds = None if picture.kinds is None else picture.kinds[:, low, low]
+    return LabelledPicture(rgb, picture.regions[:, low, low], kinds)
 
 
 def augment(picture: LabelledPicture, rng: np.random.Generator) -> LabelledPicture:

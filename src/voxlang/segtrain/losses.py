@@ -12,6 +12,9 @@ from voxlang.segtrain.config import LossConfig
 from voxlang.segtrain.data import Batch
 from voxlang.segtrain.model import Answers
 
+NOTHING_WEIGHT = 0.1
+"""Weight of a pixel that shows nothing in the cross entropy of kinds: most pixels are empty, and soon learnt."""
+
 
 @dataclass(frozen=True, eq=False)
 class LossParts:
@@ -115,7 +118,8 @@ def _auxiliary(answers: Answers, batch: Batch, config: LossConfig, numbers: dict
     known = kinds >= 0
     if known.any():
         logits, truth = answers.kind_logits.movedim(2, -1)[known], kinds[known]
-        kind = F.cross_entropy(logits, truth)
+        weight = torch.where(truth > 0, 1.0, NOTHING_WEIGHT)
+        kind = (F.cross_entropy(logits, truth, reduction="none") * weight).sum() / weight.sum()
         total = total + config.kinds * kind
         numbers["kinds"] = kind.item()
         numbers["kinds_right"] = _weighted_mean((logits.argmax(-1) == truth).float(), (truth > 0).float())

@@ -7,6 +7,7 @@ the decoder starts with open ears (`segtrain.start`); and its mask tokens are as
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -191,21 +192,31 @@ def answer_prompts(
     if sam.directly_add_no_mem_embed:
         low = low + sam.no_mem_embed.view(1, -1, 1, 1)
     decoder, prompts = sam.sam_mask_decoder, sam.sam_prompt_encoder
-    sparse, dense = prompts(
-        (coords.flatten(0, 1), labels.flatten(0, 1)),
-        None,
-        None if masks is None else masks.reshape(b * k, 1, *masks.shape[2:]),
-    )
+    mask_inputs = None if masks is None else masks.flatten(0, 1)[:, None]
+    with _prompt_frame(prompts, tuple(low.shape[-2:]), sam.backbone_stride):
+        sparse, dense = prompts((coords.flatten(0, 1), labels.flatten(0, 1)), None, mask_inputs)
+        positions = prompts.get_dense_pe()
     per_prompt = lambda x: x.repeat_interleave(k, dim=0)
     logits, predicted_iou, tokens, _ = decoder.predict_masks(
         image_embeddings=per_prompt(low),
-        image_pe=prompts.get_dense_pe(),
+        image_pe=positions,
         sparse_prompt_embeddings=sparse,
         dense_prompt_embeddings=dense,
         repeat_image=False,
         high_res_features=[per_prompt(decoder.conv_s0(features[0])), per_prompt(decoder.conv_s1(features[1]))],
     )
     return PromptAnswers(*(x.reshape(b, k, *x.shape[1:]) for x in (logits, predicted_iou, tokens)))
+
+
+@contextlib.contextmanager
+def _prompt_frame(prompts: nn.Module, size: tuple[int, int], stride: int):
+    """Let the prompt encoder, which keeps its picture's size, take pictures of another size."""
+    kept = prompts.image_embedding_size, prompts.input_image_size
+    prompts.image_embedding_size, prompts.input_image_size = size, (size[0] * stride, size[1] * stride)
+    try:
+        yield
+    finally:
+        prompts.image_embedding_size, prompts.input_image_size = kept
 
 
 def build_student(model_yaml: str, *, seed: int, initial_weights: str | None = None) -> SegmentationStudent:

@@ -26,7 +26,39 @@ if TYPE_CHECKING:
 FEATURE_RMS = 0.35
 """Size of the encoder's output to which it is scaled; positions are encoded with 0.7."""
 _DIRECTIONS = 24
+_LEAST_CONTRAST = 0.05
 _LARGEST_GAIN = 8.0
+
+
+@torch.no_grad()
+def whiten_patches(sam: SAM2Base, batches: Sequence[Batch], *, size: float = 0.5) -> None:
+    """Let the patch embedding start as the main directions of real patches, each at the same strength.
+
+    Flat, bright differences fill most of the variance of pictures; with random filters all channels begin by telling
+    little else. Patches without contrast, the empty background, are left out. Deterministic in the pictures.
+
+    Args:
+        sam: its trunk's patch embedding is replaced.
+        batches: pictures like those that come next.
+        size: standard deviation of each channel.
+    """
+    conv = sam.image_encoder.trunk.patch_embed.proj
+    patches = torch.cat(
+        [
+            nn.functional.unfold(b.images.float(), conv.kernel_size, stride=conv.stride, padding=conv.padding)
+            for b in batches
+        ]
+    )
+    x = patches.transpose(1, 2).flatten(0, 1)
+    x = x[x.std(1) > _LEAST_CONTRAST]
+    if len(x) <= x.shape[1]:
+        return
+    mean = x.mean(0)
+    values, directions = torch.linalg.eigh(torch.cov((x - mean).T))
+    values, directions = values.flip(0)[: conv.out_channels], directions.flip(1)[:, : conv.out_channels]
+    weight = (size * directions / (values + 1e-4 * values[0]).sqrt()).T
+    conv.weight.copy_(weight.reshape(conv.weight.shape))
+    conv.bias.copy_(-weight @ mean)
 
 
 @torch.no_grad()

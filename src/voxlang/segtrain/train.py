@@ -17,21 +17,17 @@ from torch import nn
 from voxlang.core.artifacts import atomic_path
 from voxlang.core.errors import ConfigError
 from voxlang.segtrain.average import WeightAverage
-from voxlang.segtrain.config import SegTrainConfig, learning_rate_at, phase_at
+from voxlang.segtrain.config import PhaseConfig, SegTrainConfig, learning_rate_at, phase_at
 from voxlang.segtrain.data import make_batch, make_sources
 from voxlang.segtrain.losses import loss_of
 from voxlang.segtrain.model import SegmentationStudent, build_student, trained_parameters
-from voxlang.segtrain.start import start_decoder
+from voxlang.segtrain.optimizers import Optimizers
+from voxlang.segtrain.start import start_decoder, whiten_patches
 
 MetricCallback = Callable[[int, dict[str, float]], None]
-_BATCHES_TO_START = 6
+_BATCHES_TO_START = 8
 CHECKPOINT_NAME = "checkpoint.pt"
 LOG_NAME = "log.jsonl"
-RATES = {"decoder": 1.0, "readers": 4.0, "encoder": 1.0, "neck": 0.01}
-"""Learning rate of each group of parameters, as a share of the phase's. The neck sums large, unnormalised features with
-small weights: at the full rate its output jumps from step to step, and the few mask channels behind it die in the flat
-part of their GELU. The readers turn the small output of the neck into mask channels with large weights, which hardly
-move at the full rate."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,13 +85,7 @@ class _Loop:
         kept = {id(p) for p in self.trained}
         for parameter in self.student.parameters():
             parameter.requires_grad_(id(parameter) in kept)
-        self.optimizer = torch.optim.AdamW(
-            [{"params": parameters, "name": name} for name, parameters in groups.items()],
-            lr=config.phases[0].learning_rate,
-            betas=(0.9, 0.98),
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
+        self.optimizers = Optimizers(groups, weight_decay=config.weight_decay)
         self.average = WeightAverage(self.student, config.ema_decay)
         self.step, self.seconds = 0, 0.0
         self._resume()
@@ -134,11 +124,9 @@ class _Loop:
     def _one_step(self) -> dict[str, float]:
         config, world = self.config, self.world
         phase, done = phase_at(config, self.step)
-        if phase.start_decoder and done == 0.0:
-            self._start_decoder()
-        for group in self.optimizer.param_groups:
-            share = RATES[group["name"]] * (phase.encoder_rate if group["name"] in ("encoder", "neck") else 1.0)
-            group["lr"] = share * learning_rate_at(config, self.step)
+        if done == 0.0 and (phase.start_encoder or phase.start_decoder):
+            self._start(phase)
+        self.optimizers.set_rate(learning_rate_at(config, self.step), phase)
         bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and world.device.type == "cuda")
         gathered: dict[str, list[float]] = {}
         for part in range(config.accumulation):
@@ -160,19 +148,22 @@ class _Loop:
                 gathered.setdefault(name, []).append(value)
         norm = nn.utils.clip_grad_norm_(self.trained, config.gradient_norm)
         if torch.isfinite(norm):
-            self.optimizer.step()
+            self.optimizers.step()
             self.average.update(self.student)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizers.zero_grad()
         return {name: _mean(values) for name, values in gathered.items()} | {"gradient_norm": float(norm)}
 
-    def _start_decoder(self) -> None:
+    def _start(self, phase: PhaseConfig) -> None:
         """The same on every process: the pictures are those of process 0."""
         config = self.config
         batches = [
             make_batch(config, self.sources, self.step, part=part).to(self.world.device)
             for part in range(_BATCHES_TO_START)
         ]
-        start_decoder(self.student, batches, seed=config.seed)
+        if phase.start_encoder:
+            whiten_patches(self.student.sam, batches)
+        if phase.start_decoder:
+            start_decoder(self.student, batches, seed=config.seed)
         self.average = WeightAverage(self.student, config.ema_decay)
 
     def _log(self, means: dict[str, float]) -> None:
@@ -193,7 +184,7 @@ class _Loop:
             "student": self.student.state_dict(),
             "average": self.average.module.state_dict(),
             "average_updates": self.average.updates,
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": self.optimizers.state_dict(),
         }
         with atomic_path(self.run_dir / CHECKPOINT_NAME) as temporary:
             torch.save(state, temporary)
@@ -213,7 +204,7 @@ class _Loop:
         self.student.load_state_dict(state["student"])
         self.average.module.load_state_dict(state["average"])
         self.average.updates = state["average_updates"]
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizers.load_state_dict(state["optimizers"])
         self.step, self.seconds = state["step"], state["seconds"]
 
 
