@@ -37,12 +37,10 @@ def main(config: Path, smoke: Flag = False, evaluate: Flag = False) -> None:
         write_smoke_views(Path(recipe.render_dirs[0]))
     if not evaluate:
         from voxlang.cliptrain.export import export_model
-        from voxlang.cliptrain.polish import polish_text
         from voxlang.cliptrain.train import train
 
         result = train(recipe)
         print(f"{result.steps} steps in {result.seconds:.0f} s on {result.n_crops} crops: {result.last}")
-        polish_text(result.model, result.tokenizer, result.table, result.space, recipe)
         export_model(result, recipe)
     encoder = load_encoder(EmbedConfig(model=f"local-dir:{recipe.export_dir}"))
     print(json.dumps(measure(encoder, crop_set(encoder, recipe.dev_dirs)), indent=1))

@@ -105,14 +105,21 @@ def test_held_out_words_exist_in_the_phantoms_and_leave_every_part_a_name():
         missing = [w for w in words if (family, w) not in known]
         assert len(missing) <= 1, missing  # fillings and blossoms do not occur in every seed
     assert all(c.caption_nouns and c.name in c.caption_nouns for c in table.concepts)
-    assert len(set(broad_nouns())) == len(broad_nouns()) and len(absent_nouns()) > 60
+    assert len(set(broad_nouns())) == len(broad_nouns())
+
+
+def test_absent_nouns_of_tests_are_never_trained_on():
+    trained, tested = absent_nouns("train"), absent_nouns("test")
+    assert not set(trained) & set(tested) and len(trained) > 60 and len(tested) > 30
 
 
 def test_teacher_phrases_leave_out_the_strictly_held_out(table, tmp_path):
-    phrases, n_core = teacher_phrases(table, ["pot", "dirt", "zebra"])
+    phrases, n_core = teacher_phrases(table, ["pot", "dirt", "zebra"], pairs=0)
     assert not set(phrases) & held_out_from_teacher()
     assert "planter" in phrases or "planter" in held_out_from_teacher()
     assert phrases[n_core:] == tuple(w for w in ("zebra",) if w not in phrases[:n_core])
+    wide = teacher_phrases(table, ["zebra", "quagga"], pairs=50)[0][n_core:]
+    assert set(wide) == {"zebra", "quagga", "zebra zebra", "zebra quagga", "quagga zebra", "quagga quagga"}
     assert {"flowerpot of a bonsai tree", "object", "violin"} <= set(phrases[:n_core])
 
 

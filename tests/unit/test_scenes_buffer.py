@@ -13,6 +13,7 @@ from voxlang.scenes.buffer import (
     contact_sheet,
     generate_scenes,
     make_scenes,
+    mixed_views,
     part_colors,
     read_scenes,
     scene_files,
@@ -97,6 +98,12 @@ def test_scenes_are_kept_resumed_and_equal(tmp_path, monkeypatch):
     from PIL import Image
 
     assert Image.open(tmp_path / "sheet.png").size == (80, 160)
+    mixed = mixed_views(files, 3)
+    second = read_scenes(files[1])
+    np.testing.assert_array_equal(mixed.rgb, np.stack([first.rgb[0], first.rgb[1], second.rgb[0]]))
+    np.testing.assert_array_equal(mixed.part_index[2], second.part_index[0])
+    contact_sheet(tmp_path / "two.png", first, mixed, columns=3, shrink=2)
+    assert Image.open(tmp_path / "two.png").size == (60, 160), "two blocks of four rows at half the size"
 
 
 def test_the_splits_share_no_phantom():

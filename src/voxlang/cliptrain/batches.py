@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Int
 
 from voxlang.cliptrain.captions import TEMPLATES, Caption, ConceptTable, generic_captions
 from voxlang.cliptrain.config import ClipTrainConfig
@@ -20,7 +21,7 @@ NEAR = 0.4
 
 @dataclass(frozen=True, eq=False)
 class CaptionSet:
-    """Texts of a few steps."""
+    """Texts of a step."""
 
     captions: tuple[Caption, ...]
     """With nouns of the table."""
@@ -36,12 +37,8 @@ class CaptionSet:
 class ClipBatch:
     """Crops of one step and how a caption set relates to them."""
 
-    images: torch.Tensor
-    """Bytes [b s s 3]."""
-    sided: torch.Tensor
-    """Bool [b]: must not be mirrored."""
-    concepts: torch.Tensor
-    """Int [b 3]: rows of the concept table, -1 where there are fewer."""
+    rows: Int[np.ndarray, "b"]
+    """Rows of the pool."""
     relations: Relations
     """How the texts relate to the crops."""
 
@@ -60,19 +57,8 @@ class BatchMaker:
             if known:
                 self.far[row] = (space.vectors[known] @ nouns.T).max(axis=0) < NEAR
 
-    def phrases(self, rng: np.random.Generator, count: int) -> tuple[list[str], np.ndarray]:
-        """Texts for distillation and their targets: two thirds core phrases, a third of them inside a template."""
-        space = self.space
-        n_core = len(space.phrases) if space.n_core == len(space.phrases) else (2 * count) // 3
-        rows = rng.integers(0, space.n_core, min(n_core, count))
-        if len(rows) < count:
-            rows = np.concatenate([rows, rng.integers(space.n_core, len(space.phrases), count - len(rows))])
-        texts = [space.phrases[int(i)] for i in rows]
-        texts = [str(rng.choice(TEMPLATES)).format(t) if rng.random() < 0.33 else t for t in texts]
-        return texts, space.vectors[rows]
-
     def captions(self, rng: np.random.Generator) -> CaptionSet:
-        """Texts for a few steps: one per concept, some with attributes of crops, generic ones, absent things."""
+        """Texts of a step: one per concept, some with attributes of crops, generic ones, absent things."""
         captions = self.table.universal_captions(rng)
         rows = self.pool.draw(rng, max(1, self.config.batch_size // 3))
         for row in rows[self.pool.concepts[rows, 0] >= 0]:
@@ -100,9 +86,7 @@ class BatchMaker:
             torch.from_numpy(np.concatenate([wrong, none, far], axis=1).astype(np.float32)),
             torch.from_numpy(generic),
         )
-        images = torch.from_numpy(self.pool.images[rows])
-        sided, concepts = (torch.from_numpy(a[rows]) for a in (self.pool.sided, self.pool.concepts))
-        return ClipBatch(images, sided, concepts, relations)
+        return ClipBatch(rows, relations)
 
     def _relations(self, rows: np.ndarray, captions: tuple[Caption, ...]) -> tuple[np.ndarray, np.ndarray]:
         """(right, wrong weight) [b m] of captions with nouns of the table."""

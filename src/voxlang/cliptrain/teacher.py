@@ -11,6 +11,7 @@ from jaxtyping import Float32
 
 from voxlang.cliptrain.captions import ConceptTable
 from voxlang.cliptrain.nouns import ADJECTIVES, GENERIC, broad_nouns, held_out_from_teacher
+from voxlang.core.artifacts import atomic_path
 from voxlang.core.digest import digest_bytes, digest_json
 from voxlang.core.errors import ModelMissingError
 
@@ -98,24 +99,32 @@ class TeacherSpace:
     vectors: Float32[np.ndarray, "n d"]
     """Unit targets in the model's own dimension."""
     axes: Float32[np.ndarray, "d e"]
-    """Principal axes of the teacher's vectors of the core phrases; target = normalised axes @ (vector - mean)."""
+    """Principal axes of the teacher's vectors of the broad nouns; target = normalised axes @ (vector - mean)."""
     mean: Float32[np.ndarray, "e"]
     """Mean of those vectors."""
 
 
-def teacher_phrases(table: ConceptTable, words: list[str], *, seed: int = 0) -> tuple[tuple[str, ...], int]:
-    """(phrases, number of core phrases): names, nouns with and without adjectives, then the teacher's own words."""
+def teacher_phrases(
+    table: ConceptTable, words: list[str], *, pairs: int = 20_000, seed: int = 0
+) -> tuple[tuple[str, ...], int]:
+    """(phrases, number of core phrases): names, nouns with and without adjectives, then the teacher's own words and
+    pairs of them.
+
+    Pairs make no sense; they teach how two words are put together.
+    """
     rng = np.random.default_rng([seed, 5])
     names = [n for c in table.concepts for n in c.nouns]
     whole = {c.family: table.whole_of(c.family).name for c in table.concepts}
     names += [f"{n} of a {whole[c.family]}" for c in table.concepts for n in c.caption_nouns if n != whole[c.family]]
     nouns = list(broad_nouns())
-    pairs = [f"{rng.choice(ADJECTIVES)} {noun}" for noun in (*nouns, *names[: len(names) // 2]) for _ in range(2)]
-    pairs += [f"{a} {b}" for a, b in rng.choice(nouns, (len(nouns), 2)) if a != b]
+    with_more = [f"{rng.choice(ADJECTIVES)} {noun}" for noun in (*nouns, *names[: len(names) // 2]) for _ in range(2)]
+    for form in ("{} {}", "{} of a {}", "{} of the {}"):
+        with_more += [form.format(a, b) for a, b in rng.choice(nouns, (2 * len(nouns), 2)) if a != b]
     hidden = held_out_from_teacher()
-    core = [p for p in dict.fromkeys((*names, *GENERIC, *nouns, *pairs)) if p not in hidden]
+    core = [p for p in dict.fromkeys((*names, *GENERIC, *nouns, *with_more)) if p not in hidden]
+    wide = [*words, *(f"{a} {b}" for a, b in rng.choice(words, (pairs, 2)))] if words else []
     known = set(core) | hidden
-    return (*core, *(w for w in words if w not in known)), len(core)
+    return (*core, *(w for w in dict.fromkeys(wide) if w not in known)), len(core)
 
 
 def teacher_space(table: ConceptTable, teacher: Teacher, *, dim: int, cache: Path, seed: int = 0) -> TeacherSpace:
@@ -124,10 +133,13 @@ def teacher_space(table: ConceptTable, teacher: Teacher, *, dim: int, cache: Pat
     path = cache / f"teacher_{digest_json([type(teacher).__name__, list(phrases)])[:12]}.npy"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, teacher.encode(list(phrases)))
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            np.save(file, teacher.encode(list(phrases)))
     vectors = np.load(path)
-    mean = vectors[:n_core].mean(axis=0)
-    _, _, axes = np.linalg.svd(vectors[:n_core] - mean, full_matrices=False)
+    place = {p: i for i, p in enumerate(phrases)}
+    nouns = vectors[[place[n] for n in broad_nouns() if n in place]]
+    mean = nouns.mean(axis=0)
+    _, _, axes = np.linalg.svd(nouns - mean, full_matrices=False)
     axes = np.ascontiguousarray(axes[:dim])
     return TeacherSpace(phrases, n_core, project(vectors, axes, mean), axes, mean)
 

@@ -1,4 +1,4 @@
-"""The training loop: text tower alone from the teacher, then both towers; resumable, with averaged weights."""
+"""The training: text tower from the teacher, image tower from a classifier, then both together; resumable."""
 
 from __future__ import annotations
 
@@ -17,14 +17,22 @@ from torch import nn
 from torch.nn.functional import normalize
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from voxlang.cliptrain.batches import BatchMaker, CaptionSet
+from voxlang.cliptrain.batches import BatchMaker
 from voxlang.cliptrain.captions import ConceptTable
 from voxlang.cliptrain.config import ClipTrainConfig
 from voxlang.cliptrain.crops_data import CropPool, load_crops
-from voxlang.cliptrain.losses import auxiliary_loss, calibration_loss, contrast_loss, distillation_loss, relation_loss
-from voxlang.cliptrain.model import augmented, build_model, image_pixels
+from voxlang.cliptrain.image_tower import drawn_pixels, fit_image_tower, image_rate
+from voxlang.cliptrain.losses import auxiliary_loss, calibration_loss, contrast_loss, distillation_loss
+from voxlang.cliptrain.model import build_image_tower, build_model
 from voxlang.cliptrain.teacher import TeacherSpace, concept_similarity, load_teacher, teacher_space
-from voxlang.cliptrain.tokenizer import encode_tokens, make_tokenizer
+from voxlang.cliptrain.text_tower import (
+    cached_states,
+    fit_text_tower,
+    phrase_batch,
+    start_from_words,
+    stored_tokenizer,
+)
+from voxlang.cliptrain.tokenizer import make_tokenizer
 from voxlang.core.artifacts import atomic_path
 from voxlang.core.errors import ConfigError
 
@@ -68,22 +76,13 @@ def train(
     Args:
         config: the recipe.
         on_metrics: called with (step, means since the last call) every `log_every` steps.
-        stop_step: stop (with a checkpoint) at this step; None trains to the end.
+        stop_step: stop (with a checkpoint) at this step of both towers; None trains to the end.
 
     Raises:
         ConfigError: no views in the render folders, or a checkpoint of another model or seed.
         ModelMissingError: the teacher's package is not installed.
     """
-    return _Loop(config, on_metrics).run(min(stop_step or config.total_steps, config.total_steps))
-
-
-def learning_rate_at(config: ClipTrainConfig, step: int) -> float:
-    """Linear warm-up and half cosine to a hundredth, once for each phase."""
-    in_text = step < config.text_steps
-    length = config.text_steps if in_text else config.steps
-    at = step if in_text else step - config.text_steps
-    warm = min(1.0, (at + 1) / (config.warmup_steps + 1))
-    return config.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * at / length)))
+    return _Loop(config, on_metrics).run(min(stop_step or config.steps, config.steps))
 
 
 class _Loop:
@@ -97,35 +96,32 @@ class _Loop:
         size = config.model.image_size
         self.pool = CropPool(crops, self.table, bonsai_share=config.bonsai_share, image_size=size)
         teacher = load_teacher(config.teacher)
-        self.space = space = teacher_space(
-            self.table, teacher, dim=config.model.embed_dim, cache=self.run_dir, seed=config.seed
-        )  # fmt: skip
+        dim = config.model.embed_dim
+        self.space = space = teacher_space(self.table, teacher, dim=dim, cache=self.run_dir, seed=config.seed)
         self.table.relax(concept_similarity(self.table, space))
         self.maker = BatchMaker(config, self.pool, self.table, space)
-        self.tokenizer = make_tokenizer(space, vocab_size=config.model.vocab_size)
-        self.model = build_model(config.model, self.tokenizer, seed=config.seed).to(self.device)
-        self.model.visual.to(memory_format=torch.channels_last)
-        image = list(self.model.visual.parameters())
-        own = {id(p) for p in image}
-        text = [p for p in self.model.parameters() if id(p) not in own]
-        with torch.random.fork_rng():
-            torch.manual_seed(config.seed + 1)
-            self.head = nn.Linear(config.model.embed_dim, len(self.table)).to(self.device)
-        groups = [{"params": image}, {"params": text}, {"params": list(self.head.parameters())}]
-        self.optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.98), weight_decay=config.weight_decay)
-        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+        stored = stored_tokenizer(self.run_dir)
+        self.tokenizer = stored or make_tokenizer(space, vocab_size=config.model.vocab_size)
+        self.model = build_model(config.model, self.tokenizer, seed=config.seed)
+        if stored is None:
+            start_from_words(self.model, self.tokenizer, teacher, space)
+        self.model.visual, self.head = build_image_tower(config.model, len(self.table), seed=config.seed)
+        self.model.to(self.device)
+        self.head.to(self.device)
+        self.states: dict[str, torch.Tensor] = {}
         self.step, self.seconds = 0, 0.0
-        self._texts: tuple[CaptionSet, torch.Tensor] | None = None
-        self._vectors = torch.zeros(0)
-        self._resume()
 
     def run(self, end: int) -> ClipTrainResult:
         from tqdm import tqdm
 
         config = self.config
-        self.model.train()
+        started = time.monotonic()
+        fit_text_tower(self.model, self.tokenizer, self.space, config, self.device)
+        fit_image_tower(self.model.visual, self.head, self.pool, config, self.device)
+        self._start_joint()
+        self.seconds += time.monotonic() - started
         saved, last, gathered = time.monotonic(), {}, {}
-        with tqdm(total=end, initial=self.step, disable=not sys.stderr.isatty(), desc="clip") as bar:
+        with tqdm(total=end, initial=self.step, disable=not sys.stderr.isatty(), desc="both towers") as bar:
             while self.step < end:
                 started = time.monotonic()
                 for name, value in self._step().items():
@@ -134,7 +130,7 @@ class _Loop:
                 self.seconds += time.monotonic() - started
                 bar.update()
                 if self.step % config.log_every == 0 or self.step == end:
-                    last, gathered = {n: float(np.nanmean(v)) for n, v in gathered.items() if not np.isnan(v).all()}, {}
+                    last, gathered = {n: float(np.mean(v)) for n, v in gathered.items()}, {}
                     self._log(last)
                 if time.monotonic() - saved > config.checkpoint_seconds:
                     self._save()
@@ -145,84 +141,68 @@ class _Loop:
             model, self.tokenizer, self.table, self.space, self.step, self.seconds, len(self.pool), last
         )  # fmt: skip
 
-    def _step(self) -> dict[str, float]:
+    def _start_joint(self) -> None:
+        """Only the projection of the text tower, the image tower, the classifier and the logit scale learn."""
         config = self.config
-        rng = np.random.default_rng([config.seed, 11, self.step])
-        rate = learning_rate_at(config, self.step)
-        alone = self.step < config.text_steps
-        for group in (0, 2):
-            self.optimizer.param_groups[group]["lr"] = 0.0 if alone else rate
-        self.optimizer.param_groups[1]["lr"] = rate if alone else rate * config.text_rate_factor
-        numbers = self._text_step(rng) if alone else self._joint_step(rng)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.model.requires_grad_(False)
+        self.model.visual.requires_grad_(True)
+        text = [self.model.text_projection, self.model.logit_scale]
+        for parameter in text:
+            parameter.requires_grad_(True)
+        image = [*self.model.visual.parameters(), *self.head.parameters()]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": image, "weight_decay": config.weight_decay}, {"params": text, "weight_decay": 0.0}],
+            lr=1e-3,
+            betas=(0.9, 0.98),
+        )
+        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+        self._resume()
+        self.model.train()
+
+    def _step(self) -> dict[str, float]:
+        config, model = self.config, self.model
+        rng = np.random.default_rng([config.seed, 12, self.step])
+        rate = image_rate(config, config.image_steps + self.step) * min(1.0, (self.step + 1) / config.warmup_steps)
+        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.param_groups[1]["lr"] = rate * config.text_rate_factor
+        captions = self.maker.captions(rng)
+        batch = self.maker.batch(rng, captions)
+        phrases, targets = phrase_batch(self.space, rng, config.text_batch)
+        texts = self._encode([*captions.texts, *phrases])
+        pixels = drawn_pixels(self.pool, batch.rows, rng, self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bfloat16):
+            features = model.visual(pixels)
+        images = normalize(features.float(), dim=-1)
+        logits = model.logit_scale.exp() * images @ texts[: len(captions.texts)].T
+        relations = batch.relations.to(self.device)
+        concepts = torch.from_numpy(self.pool.concepts[batch.rows]).to(self.device)
+        losses = {
+            "contrast": contrast_loss(logits, relations),
+            "calibration": calibration_loss(logits, relations, config.loss),
+            "distillation": distillation_loss(texts[len(captions.texts) :], torch.from_numpy(targets).to(self.device)),
+            "auxiliary": auxiliary_loss(self.head(features.float()), concepts),
+        }
+        total = sum(getattr(config.loss, name) * loss for name, loss in losses.items())
+        total.backward()
+        norm = nn.utils.clip_grad_norm_([p for g in self.optimizer.param_groups for p in g["params"]], 1.0)
         if torch.isfinite(norm):
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         with torch.no_grad():
-            self.model.logit_scale.clamp_(math.log(5.0), math.log(config.max_logit_scale))
-        self.average.update_parameters(self.model)
-        return numbers | {"gradient_norm": float(norm)}
-
-    def _encode(self, texts: list[str]) -> torch.Tensor:
-        tokens = encode_tokens(self.tokenizer, texts, context_length=self.config.model.context_length)
-        used = int((tokens != 0).sum(1).max())
-        return normalize(_encode_short(self.model, tokens[:, :used].to(self.device)), dim=-1)
-
-    def _text_step(self, rng: np.random.Generator) -> dict[str, float]:
-        texts, targets = self.maker.phrases(rng, self.config.text_batch)
-        vectors, wanted = self._encode(texts), torch.from_numpy(targets).to(self.device)
-        loss, relation = distillation_loss(vectors, wanted), relation_loss(vectors, wanted)
-        (loss + 10.0 * relation).backward()
-        return {"distillation": loss.item(), "relation": relation.item()}
-
-    def _joint_step(self, rng: np.random.Generator) -> dict[str, float]:
-        config = self.config
-        since = (self.step - config.text_steps) % config.text_every
-        if since == 0 or self._texts is None:
-            at = np.random.default_rng([config.seed, 12, self.step - since])
-            captions = self.maker.captions(at)
-            vectors = self._vectors if since else self._encode(list(captions.texts))
-            self._texts = captions, vectors
-        captions, texts = self._texts
-        batch = self.maker.batch(rng, captions)
-        generator = torch.Generator().manual_seed(int(rng.integers(1 << 62)))
-        pixels = augmented(
-            image_pixels(batch.images.to(self.device)), batch.sided.to(self.device), generator
-        )  # fmt: skip
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bfloat16):
-            features = self.model.encode_image(pixels)
-        images = normalize(features.float(), dim=-1)
-        logits = self.model.logit_scale.exp() * images @ texts.T
-        relations = type(batch.relations)(
-            *(getattr(batch.relations, name).to(self.device) for name in ("right", "wrong", "generic"))
-        )
-        contrast = contrast_loss(logits, relations)
-        calibration = calibration_loss(logits, relations, config.loss)
-        distillation = torch.zeros((), device=self.device)
-        if since == 0:
-            phrases, targets = self.maker.phrases(rng, config.text_batch // 2)
-            distillation = distillation_loss(self._encode(phrases), torch.from_numpy(targets).to(self.device))
-        auxiliary = auxiliary_loss(self.head(features.float()), batch.concepts.to(self.device))
-        weights = config.loss
-        total = weights.auxiliary * auxiliary + (
-            weights.contrast * contrast + weights.calibration * calibration + weights.distillation * distillation
-        )  # fmt: skip
-        total.backward()
-        self._texts = captions, texts.detach()
-        with torch.no_grad():
+            model.logit_scale.clamp_(math.log(5.0), math.log(config.max_logit_scale))
+            self.average.update_parameters(model)
             named = relations.right.any(1)
             best = logits.argmax(1)
             hit = relations.right[torch.arange(len(best), device=best.device), best][named].float().mean()
-        return {
-            "loss": total.item(),
-            "contrast": contrast.item(),
-            "calibration": calibration.item(),
-            "auxiliary": auxiliary.item(),
-            "distillation": distillation.item() if since == 0 else float("nan"),
-            "top1": hit.item(),
-            "logit_scale": self.model.logit_scale.exp().item(),
-        }
+        numbers = {name: loss.item() for name, loss in losses.items()}
+        scale = model.logit_scale.exp().item()
+        return {"loss": total.item(), **numbers, "top1": hit.item(), "logit_scale": scale, "gradient_norm": float(norm)}
+
+    def _encode(self, texts: list[str]) -> torch.Tensor:
+        states = cached_states(
+            self.model, self.tokenizer, texts, self.states, context_length=self.config.model.context_length
+        )  # fmt: skip
+        return normalize(states @ self.model.text_projection, dim=-1)
 
     def _log(self, means: dict[str, float]) -> None:
         row = {"step": self.step, "seconds": round(self.seconds, 1), "crops": len(self.pool)}
@@ -236,14 +216,12 @@ class _Loop:
     def _save(self) -> None:
         state = {
             "identity": self.config.model_identity(),
-            "tokenizer": self.tokenizer.to_str(),
             "step": self.step,
             "seconds": self.seconds,
             "model": self.model.state_dict(),
             "head": self.head.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "text_vectors": self._vectors if self._texts is None else self._texts[1],
         }
         self.run_dir.mkdir(parents=True, exist_ok=True)
         with atomic_path(self.run_dir / CHECKPOINT_NAME) as temporary:
@@ -261,23 +239,6 @@ class _Loop:
                 where=str(path),
                 do="choose another run_dir, or delete this one to start afresh",
             )
-        from tokenizers import Tokenizer
-
-        self.tokenizer = Tokenizer.from_str(state["tokenizer"])
-        self.model.load_state_dict(state["model"])
-        self.head.load_state_dict(state["head"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.seconds, self._vectors = state["step"], state["seconds"], state["text_vectors"]
-
-
-def _encode_short(model: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
-    """open_clip's `encode_text` without the columns that hold only padding.
-
-    Attention is causal and the vector is taken at the end token, so padding after it changes nothing.
-    """
-    length = tokens.shape[1]
-    states = model.token_embedding(tokens) + model.positional_embedding[:length]
-    states = model.ln_final(model.transformer(states, attn_mask=model.attn_mask[:length, :length]))
-    ends = (tokens == model.text_eos_id).int().argmax(dim=-1)
-    return states[torch.arange(len(tokens), device=tokens.device), ends] @ model.text_projection
+        for name in ("model", "head", "average", "optimizer"):
+            getattr(self, name).load_state_dict(state[name])
+        self.step, self.seconds = state["step"], state["seconds"]
