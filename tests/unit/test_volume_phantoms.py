@@ -17,6 +17,7 @@ SIZES = {
     "torso": (66, 46, 80),
     "head_mri": (60, 72, 78),
     "chest": (96, 72, 90),
+    "fish": (58, 174, 84),
     "hand": (75, 54, 114),
     "tooth": (48, 42, 76),
     "engine": (72, 52, 62),
@@ -115,6 +116,7 @@ BANDS = {
         "left lung": "lung",
     },
     "head_mri": {"white matter": "white matter", "cerebellum": "grey matter", "left eye": "eyeball"},
+    "fish": {"left eye": "eyeball", "scales": "scale", "liver": "liver"},
     "chest": {"right ventricle": "venous blood", "descending aorta": "arterial blood", "left upper lobe": "lung"},
     "hand": {"muscles": "muscle", "ring finger": "skin"},
     "tooth": {"enamel": "enamel", "dentin": "dentin", "pulp chamber": "pulp"},
@@ -214,6 +216,21 @@ def test_mri_of_the_head_has_dark_bone_and_two_contrasts():
         assert (eye > white) != (eye < muscle), "the vitreous is the brightest or the darkest soft tissue"
         fluid_is_bright.add(eye > white)
     assert fluid_is_bright == {True, False}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_fish_swims_forwards_with_its_back_up_and_air_inside(seed):
+    p = phantom("fish", seed)
+    at = {part.name: centre_world(p, part.name) for part in p.labels.tree}
+    order = [at[n][1] for n in ("lower jaw", "left eye", "left gill cover", "swim bladder", "anal fin", "tail fin")]
+    assert order == sorted(order)
+    heights = [at[n][2] for n in ("dorsal fin", "neural spines", "spine", "swim bladder", "heart")]
+    assert heights == sorted(heights, reverse=True)
+    for pair in ("eye", "gill", "pectoral fin", "pelvic fin"):
+        assert at[f"left {pair}"][0] > at[f"right {pair}"][0]
+    bladder = region(p, "swim bladder")
+    assert (bladder & ~filled(region(p, "ribs") | region(p, "spine"))).mean() < 0.02 * bladder.mean()
+    assert np.percentile(p.volume.native_values()[bladder], 20) < -900
 
 
 @pytest.mark.parametrize("seed", [1, 2])

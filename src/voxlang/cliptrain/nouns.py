@@ -29,6 +29,14 @@ HELD_OUT: dict[str, tuple[str, ...]] = {
         "epidermis", "neck bones", "respiratory tract", "snout", "hindbrain", "pharynx", "cheek bones",
         "adipose tissue", "muscular tissue", "paranasal sinuses",
     ),
+    "fish": (
+        "freshwater fish", "hide", "fish scales", "fillet", "swimming fins", "upper fin", "belly fin", "caudal fin",
+        "left front side fin", "right front side fin", "left ventral fin", "right ventral fin", "entrails",
+        "intestine", "fish liver", "fish heart", "gas bladder", "anterior chamber", "posterior chamber", "bony head",
+        "skull roof", "upper lip bone", "lower lip bone", "branchiae", "left branchia", "right branchia",
+        "left operculum", "right operculum", "fish eyes", "left fish eye", "right fish eye", "whiskers", "fish bones",
+        "vertebral column", "rib bones", "dorsal spines", "tail spines",
+    ),
     "chest": (
         "upper trunk", "left mamma", "right mamma", "epidermis", "adipose tissue", "chest muscles", "midriff",
         "hepatic organ", "gastric organ", "gastric bubble", "breathing organs", "lung lobe", "left upper lung lobe",
