@@ -1,0 +1,47 @@
+"""The command line of tools/model_converters/sam2hiera2mmseg.py; needs no MMSegmentation."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import tyro
+
+from voxlang.core.errors import VoxlangError
+
+
+def convert(
+    source: tyro.conf.Positional[Path],
+    target: tyro.conf.Positional[Path],
+    analyze: bool = False,
+    print_keys: bool = False,
+) -> str:
+    """Write the trunk of a SAM 2 checkpoint as the backbone HieraSAM2 of MMSegmentation reads it.
+
+    Args:
+        source: SAM 2 or 2.1 checkpoint as downloaded, or in the layout of transformers.
+        target: *.pth, *.pt or *.safetensors.
+        analyze: first say what the checkpoint is: blocks, projections, position embeddings, and the source of each.
+        print_keys: first list every key of the checkpoint.
+    """
+    from voxlang.checkpoints.cli import inspect
+    from voxlang.checkpoints.convert import convert_file
+    from voxlang.checkpoints.facts import shapes_of
+    from voxlang.mmseg.parameters import backbone_text
+    from voxlang.mmseg.weights import LAYOUT, read_trunk
+
+    parts = [inspect(source, print_keys=print_keys, analyze=analyze)] if analyze or print_keys else []
+    report = convert_file(source, target, to=LAYOUT)
+    parts.append(f"{report.text()}\n{target}\n\n{backbone_text(shapes_of(read_trunk(target)), target)}")
+    return "\n\n".join(parts)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry of the door: 0 when done, 2 with the reason on stderr when the file cannot be used."""
+    try:
+        print(tyro.cli(convert, args=arguments, prog="sam2hiera2mmseg.py"))
+    except VoxlangError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+    return 0
