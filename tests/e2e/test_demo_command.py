@@ -80,7 +80,7 @@ def test_caches_are_compared(finished):
 
 def test_help_names_every_mode():
     done = subprocess.run([sys.executable, "main.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
-    for mode in ("stage1", "render", "stage2", "infer", "evaluate", "dashboard", "cache-stats", "all"):
+    for mode in ("stage1", "render", "stage2", "infer", "evaluate", "dashboard", "cache-stats", "compare-sam", "all"):
         assert mode in done.stdout
 
 

@@ -45,7 +45,7 @@ def convert(
 
     Args:
         source: safetensors or torch file, or a folder of transformers.
-        target: *.safetensors, *.pt or *.pth.
+        target: *.safetensors, *.pt or *.pth; for the hf- layouts also a folder, which from_pretrained takes.
         to: layout to write.
         from_: layout of the source; "auto" finds out.
         partial: also write a model that lacks parts of the target, such as a trunk alone.

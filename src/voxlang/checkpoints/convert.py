@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from voxlang.checkpoints.hf_config import hf_config
 from voxlang.checkpoints.hiera import HieraConfig
 from voxlang.checkpoints.layouts import HIERA, LAYOUTS, SAM2, Config, Layout, layout_named
 from voxlang.checkpoints.reading import read_weights_file
@@ -15,13 +16,26 @@ from voxlang.checkpoints.sam2 import Sam2Config
 from voxlang.checkpoints.sam2_layouts import MEMORY_PARTS, STILL_PARTS
 from voxlang.checkpoints.understand import understand
 from voxlang.checkpoints.writing import check_suffix, write_weights_file
+from voxlang.core.artifacts import write_json
 from voxlang.core.errors import ConfigError, WeightsError
+
+
+@dataclass(frozen=True, eq=False)
+class Converted:
+    """A state dict in its new layout."""
+
+    state: dict[str, torch.Tensor]
+    """Tensors by new key; they share memory with the old ones where they can."""
+    report: ConversionReport
+    """What happened to every key."""
+    config: Config
+    """The model's configuration, as inferred."""
 
 
 def convert_state(
     state: State, to: str, *, source: str = "auto", partial: bool = False, where: str = "state dict"
-) -> tuple[dict[str, torch.Tensor], ConversionReport]:
-    """A state dict in another layout; its tensors share memory with the old ones where they can.
+) -> Converted:
+    """Carry a state dict into another layout.
 
     Args:
         state: tensors by key.
@@ -63,7 +77,7 @@ def convert_state(
         )
     converted, writing = target.from_hub(known.hub, config)
     _, reading = layout.to_hub(state)
-    return converted, replace(joined(reading, writing), missing=missing)
+    return Converted(converted, replace(joined(reading, writing), missing=missing), config)
 
 
 def _missing_parts(config: Config | None, layout: Layout, target: Layout) -> tuple[str, ...]:
@@ -97,7 +111,8 @@ def convert_file(
 
     Args:
         source: safetensors or torch file, or a folder of transformers.
-        target: `*.safetensors`, `*.pt` or `*.pth`.
+        target: `*.safetensors`, `*.pt` or `*.pth`; for the layouts of transformers also a folder, which receives
+            model.safetensors and config.json and is what `from_pretrained` takes.
         to: name of the target layout.
         from_layout: name of the source layout, or "auto".
         partial: as in `convert_state`.
@@ -105,8 +120,16 @@ def convert_file(
     Raises:
         ConfigError, WeightsError: as in `convert_state`, and for files that cannot be read or written.
     """
-    check_suffix(target)
+    target = Path(target)
+    is_folder = target.is_dir() or not target.suffix
+    if is_folder and not layout_named(to).name.startswith("hf-"):
+        raise ConfigError(
+            "a file name", got=f"the folder {target}", where="OUT", do="only layouts of transformers are folders"
+        )
+    weights = target / "model.safetensors" if is_folder else check_suffix(target)
     file = read_weights_file(source)
-    converted, report = convert_state(file.state, to, source=from_layout, partial=partial, where=str(file.path))
-    write_weights_file(target, converted, metadata={"layout": to})
-    return report
+    done = convert_state(file.state, to, source=from_layout, partial=partial, where=str(file.path))
+    write_weights_file(weights, done.state, metadata={"layout": to})
+    if is_folder:
+        write_json(target / "config.json", hf_config(to, done.config))
+    return done.report

@@ -149,11 +149,14 @@ def usual_heads(width: int) -> int:
 
 
 def usual_global_blocks(stages: tuple[int, ...]) -> tuple[int, ...]:
-    """Three blocks, evenly spaced, the last at the end of the longest stage: the rule behind all published sizes."""
+    """Three blocks, evenly spaced, the last at the end of the longest stage: the rule behind all published sizes.
+
+    The first block of a stage is never one: it shrinks the picture within windows.
+    """
     longest = max(range(len(stages)), key=lambda i: stages[i])
     step = max(1, int(stages[longest] / 3.5))
     start, last = sum(stages[:longest]), sum(stages[: longest + 1]) - 1
-    return tuple(b for b in (last - 2 * step, last - step, last) if b >= start)
+    return tuple(b for b in (last - 2 * step, last - step, last) if b > start)
 
 
 def hiera_skeleton(c: HieraConfig, prefix: str) -> Skeleton:

@@ -42,10 +42,10 @@ def _describe(patch: str, positions: str, block: str, tokens: str | None) -> Cal
         f.weights("width", width, patch)
         f.weights("patch", side, patch)
         f.weights("blocks", f.count(block), block)
-        rows = f.shape(positions, len(f.shapes.get(positions, ())))[-2]
+        rows = f.shape(positions, max(2, len(f.shapes.get(positions, ()))))[-2]
         extra = 1 if tokens and tokens in f.shapes else 0
         f.weights("has_class_token", bool(extra), tokens or "no such key in this layout")
-        f.weights("grid", round((rows - extra) ** 0.5), positions)
+        f.weights("grid", round(max(0, rows - extra) ** 0.5), positions)
         f.assume("heads", max(1, width // _HEAD_WIDTH), f"heads of {_HEAD_WIDTH} channels, as published")
         return _SIZES.get(width, "custom")
 

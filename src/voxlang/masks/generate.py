@@ -115,7 +115,7 @@ class SamGenerator:
             raise MemoryLimitError(
                 "enough memory for the masks of a picture",
                 got=str(error).splitlines()[0] if str(error) else type(error).__name__,
-                where=f"SAM 2 {s.size}, {s.points_per_side} points a side in batches of {s.points_per_batch}",
+                where=f"{s.family} {s.size}, {s.points_per_side} points a side in batches of {s.points_per_batch}",
                 do="try " + ", then ".join(remedies),
             ) from error
 
@@ -190,6 +190,10 @@ def sam_generator_from_settings(settings: SamSettings) -> SamGenerator:
     import torch
 
     settings = settings.resolved()
+    if settings.family == "sam1":
+        from voxlang.masks.sam1_generator import sam1_generator_from_settings
+
+        return sam1_generator_from_settings(settings)
     files = resolve_files(settings.size, config=settings.config, checkpoint=settings.checkpoint)
     device = settings.device
     if device == "auto":

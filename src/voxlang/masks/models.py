@@ -11,6 +11,7 @@ from voxlang.core.errors import ConfigError, ModelMissingError
 from voxlang.encoders.files import locate_config, sam2_folder
 
 SamSize = Literal["micro", "tiny", "small", "base_plus", "large"]
+Sam1Size = Literal["vit_b", "vit_l", "vit_h"]
 SIZES: tuple[str, ...] = get_args(SamSize)
 """From the smallest to the largest; "micro" is the embedded one."""
 
@@ -53,6 +54,35 @@ RELEASES: tuple[SamRelease, ...] = tuple(
     for version in ("2.1", "2.0")
 )
 """All official checkpoints, the newer first within a size."""
+
+
+SAM1_FILES: dict[str, str] = {
+    "vit_b": "sam_vit_b_01ec64.pth",
+    "vit_l": "sam_vit_l_0b3195.pth",
+    "vit_h": "sam_vit_h_4b8939.pth",
+}
+"""Official file names of SAM 1."""
+_SAM1_DOWNLOADS = "https://dl.fbaipublicfiles.com/segment_anything"
+
+
+def resolve_sam1(size: str, *, checkpoint: Path | None = None) -> Path:
+    """Find the weights of a SAM 1: the file named, or the official name of the size in checkpoints/.
+
+    Raises:
+        ModelMissingError: no weights; the message says where to get them and where to put them.
+    """
+    wanted = Path(checkpoint) if checkpoint is not None else Path("checkpoints") / SAM1_FILES[size]
+    found = wanted if wanted.is_dir() else places.find_file(wanted)
+    if found is None:
+        place = wanted if wanted.is_absolute() else places.search_roots()[-1] / wanted
+        raise ModelMissingError(
+            f"the weights of SAM 1 {size}",
+            got="no such file",
+            where=str(place),
+            do=f"download {_SAM1_DOWNLOADS}/{SAM1_FILES[size]} and put it there, or name weights of SAM 1 in any "
+            "layout with --sam.checkpoint PATH (--compare-sam.checkpoint PATH for --mode=compare-sam)",
+        )
+    return found
 
 
 @dataclass(frozen=True)

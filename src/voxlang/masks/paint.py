@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,21 @@ def level_panels(rgb: UInt8[np.ndarray, "h w 3"], hierarchy: MaskHierarchy) -> U
         draw.text((left + 4, 4), f"{level.label}: {counts[level.label]}", _INK, title_font)
         sheet.paste(Image.fromarray(paint_level(rgb, maps[level])), (left, _TITLE_PX))
         _draw_legend(draw, row_font, hierarchy, areas, level=level, at=(left + 4, _TITLE_PX + height + _GAP_PX))
+    return np.asarray(sheet)
+
+
+def stacked(pictures: Mapping[str, UInt8[np.ndarray, "_ _ 3"]]) -> UInt8[np.ndarray, "H W 3"]:
+    """Pictures one below the other, each with its name above it."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    bar = _TITLE_PX + _GAP_PX
+    width = max(p.shape[1] for p in pictures.values())
+    sheet = Image.new("RGB", (width, sum(bar + p.shape[0] for p in pictures.values())), _PAPER)
+    draw, top = ImageDraw.Draw(sheet), 0
+    for name, picture in pictures.items():
+        draw.text((4, top + _GAP_PX), name, _INK, ImageFont.load_default(18))
+        sheet.paste(Image.fromarray(picture), (0, top + bar))
+        top += bar + picture.shape[0]
     return np.asarray(sheet)
 
 

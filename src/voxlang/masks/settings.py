@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from voxlang.masks.models import SamSize
+from voxlang.masks.models import SAM1_FILES, Sam1Size, SamSize
 
 LevelRule = Literal["containment", "area", "percentile"]
 
@@ -20,15 +20,18 @@ _MICRO_THRESHOLDS = (0.2, 0.5)
 
 
 class SamSettings(BaseModel):
-    """Which SAM 2 makes the masks, how densely it is asked, and which masks survive."""
+    """Which SAM makes the masks, how densely it is asked, and which masks survive."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    family: Literal["sam2", "sam1"] = "sam2"
+    """SAM 2, or SAM 1 (docs/checkpoints), whose checkpoint may be in any known layout and of any size."""
     preset: Literal["speed", "quality", "coverage"] | None = None
     """speed = small with 16 points per side, quality = large with 32, coverage = large with 64. A size or
     points_per_side given beside it wins."""
-    size: SamSize | None = None
-    """Model size. Without it the preset's, and without a preset the embedded "micro", which needs no download."""
+    size: SamSize | Sam1Size | None = None
+    """Model size. Without it the preset's, and without a preset the embedded "micro", which needs no download. SAM 1
+    has vit_b (without a size and with --sam.preset speed), vit_l and vit_h (with the other presets)."""
     config: Path | None = None
     """YAML of another SAM 2 model; by default the one that belongs to the size or to the checkpoint's name."""
     checkpoint: Path | None = None
@@ -69,9 +72,17 @@ class SamSettings(BaseModel):
     device: str = "auto"
     """Torch device; "auto" is CUDA where there is one, else CPU."""
 
+    @model_validator(mode="after")
+    def _size_of_family(self) -> SamSettings:
+        if self.size is not None and (self.size in SAM1_FILES) != (self.family == "sam1"):
+            raise ValueError(f"size {self.size} is not one of {self.family}; sam1 has {', '.join(SAM1_FILES)}")
+        return self
+
     def resolved(self) -> SamSettings:
         """The same settings with all that was left out filled in from the preset, the size or the defaults."""
         preset_size, points = _PRESETS.get(self.preset or "", ("micro", 32))
+        if self.family == "sam1":
+            preset_size = "vit_b" if self.preset in (None, "speed") else "vit_h"
         size = self.size or preset_size
         iou, stability = _MICRO_THRESHOLDS if size == "micro" else _OFFICIAL_THRESHOLDS
         filled = {
@@ -97,7 +108,7 @@ class SamSettings(BaseModel):
     def mask_key(self) -> dict[str, Any]:
         """The settings that decide which masks come out, for cache keys: no speed settings, no places of files."""
         speed = {"points_per_batch", "views_per_pass", "device"}
-        ignored = {"preset", "size", "config", "checkpoint", "level_rule", *speed}
+        ignored = {"family", "preset", "size", "config", "checkpoint", "level_rule", *speed}
         return self.resolved().model_dump(mode="json", exclude=ignored)
 
 

@@ -11,13 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from voxlang.core.errors import ConfigError
 from voxlang.embed.settings import EmbedConfig
 from voxlang.field.config import FieldConfig
+from voxlang.masks.models import Sam1Size
 from voxlang.masks.settings import SamSettings
 from voxlang.query.config import QueryConfig
 from voxlang.render.settings import RenderSettings
 from voxlang.semantics.config import SemanticsConfig
 from voxlang.tracking.config import TrackerConfig
 
-Mode = Literal["stage1", "render", "stage2", "infer", "evaluate", "dashboard", "cache-stats", "all"]
+Mode = Literal["stage1", "render", "stage2", "infer", "evaluate", "dashboard", "cache-stats", "compare-sam", "all"]
 
 
 class VolumeConfig(BaseModel):
@@ -70,13 +71,27 @@ class ViewConfig(BaseModel):
     """Seed of the camera placement."""
 
 
+class CompareSamConfig(BaseModel):
+    """The SAM 1 that --mode=compare-sam puts beside the SAM 2 of `sam`; everything else is asked of both alike."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: Sam1Size = "vit_b"
+    """Official size that is looked for in checkpoints/."""
+    checkpoint: Path | None = None
+    """Weights of SAM 1 in any layout and of any size."""
+    views: int = Field(default=4, ge=1)
+    """Views of the run that are compared: the first ones."""
+
+
 class PipelineConfig(BaseModel):
     """voxlang: any 3D volume in, a text-queryable, hierarchical 3D segmentation out."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     mode: Mode = "all"
-    """What to run: one stage, or all of them in order. cache-stats and dashboard look at what is there."""
+    """What to run: one stage, or all of them in order. cache-stats and dashboard look at what is there; compare-sam
+    asks SAM 1 and SAM 2 about the same views."""
     name: str = ""
     """Name of the run folder; by default the volume's name."""
     volume: VolumeConfig = VolumeConfig()
@@ -95,6 +110,8 @@ class PipelineConfig(BaseModel):
     """Lifting and semantic field."""
     query: QueryConfig = QueryConfig()
     """Text queries."""
+    compare_sam: CompareSamConfig = CompareSamConfig()
+    """SAM 2 against SAM 1."""
     tracking: TrackerConfig = TrackerConfig()
     """Run logs."""
     device: str = "auto"

@@ -64,7 +64,9 @@ def open_run(config: PipelineConfig) -> Iterator[Run]:
     folder.start(config.model_dump(mode="json"), seeds=seeds, device=config.device)
     with Tracker(folder.path, config.tracking) as tracker:
         tracker.log_parameters(config.model_dump(mode="json"))
-        tracker.add_tags("voxlang", f"mode-{config.mode}", "sam2", f"sam2-{config.sam.resolved().size}")
+        tracker.add_tags(
+            "voxlang", f"mode-{config.mode}", config.sam.family, f"{config.sam.family}-{config.sam.resolved().size}"
+        )
         yield Run(config, tracker, folder, StageClock(folder.stages_path))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from voxlang.core.artifacts import write_json
 from voxlang.core.errors import QueryError
 from voxlang.evaluate.metrics import EvalReport, evaluate_queries
+from voxlang.pipeline.compare_sam import compare_sams
 from voxlang.pipeline.config import PipelineConfig
 from voxlang.pipeline.infer import InferResult, run_infer
 from voxlang.pipeline.report import report_run
@@ -62,6 +63,7 @@ MODES: dict[str, Callable[[Run], object]] = {
     "stage2": run_stage2,
     "infer": run_infer,
     "evaluate": evaluate,
+    "compare-sam": compare_sams,
     "all": run_all,
 }
 

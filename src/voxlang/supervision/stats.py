@@ -11,6 +11,8 @@ import numpy as np
 
 from voxlang.core.errors import CacheError
 from voxlang.core.levels import LEVELS
+from voxlang.masks.paint import index_maps
+from voxlang.masks.types import MaskHierarchy
 from voxlang.supervision.cache import changed_inputs, read_cache, read_header
 from voxlang.supervision.types import ViewTarget
 
@@ -75,26 +77,36 @@ class CacheComparison:
 
 def cache_stats(targets: Sequence[ViewTarget]) -> LevelStatistics:
     """Count masks, shares and covered pixels per level; no views give zeros."""
+    return _statistics([(t.mask_index, t.mask_level, t.mask_score) for t in targets])
+
+
+def hierarchy_stats(hierarchies: Sequence[MaskHierarchy]) -> LevelStatistics:
+    """The same for masks that have not become view targets."""
+    return _statistics([(index_maps(h), h.level, h.masks.predicted_iou * h.masks.stability) for h in hierarchies])
+
+
+def _statistics(views: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> LevelStatistics:
+    """Views as (index maps [3 h w], level of each mask, score of each mask)."""
     rows = []
-    total = sum(len(t.mask_level) for t in targets)
+    total = sum(len(levels) for _, levels, _ in views)
     for level in LEVELS:
-        counts = [int((t.mask_level == level).sum()) for t in targets]
-        scores = np.concatenate([np.zeros(0, np.float32), *(t.mask_score[t.mask_level == level] for t in targets)])
+        counts = [int((levels == level).sum()) for _, levels, _ in views]
+        scores = np.concatenate([np.zeros(0, np.float32), *(score[levels == level] for _, levels, score in views)])
         count = sum(counts)
         rows.append(
             LevelRow(
                 level.label,
                 count,
                 count / total if total else 0.0,
-                _mean([float((t.mask_index[level] >= 0).mean()) for t in targets]),
+                _mean([float((maps[level] >= 0).mean()) for maps, _, _ in views]),
                 _mean(counts),
                 min(counts, default=0),
                 max(counts, default=0),
                 float(scores.mean(dtype=np.float64)) if count else 0.0,
             )
         )
-    covered = _mean([float((t.mask_index >= 0).any(axis=0).mean()) for t in targets])
-    return LevelStatistics(len(targets), total, covered, tuple(rows))
+    covered = _mean([float((maps >= 0).any(axis=0).mean()) for maps, _, _ in views])
+    return LevelStatistics(len(views), total, covered, tuple(rows))
 
 
 def format_statistics(statistics: LevelStatistics, *, title: str = "masks by level") -> str:

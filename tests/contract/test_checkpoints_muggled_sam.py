@@ -1,0 +1,55 @@
+"""A converted SAM 1 file of each size loads strictly into MuggledSAM's own v1 model and gives equal outputs.
+
+Runs only where that project lies: VOXLANG_MUGGLED_SAM=/path/to/muggled_sam. With VOXLANG_MUGGLED_SAM_SIZES=vit_b,vit_l,
+vit_h it runs the published sizes instead of a tiny one.
+"""
+
+import os
+import sys
+
+import pytest
+import torch
+
+from voxlang.checkpoints.convert import convert_file
+from voxlang.checkpoints.published import PUBLISHED_SAM1
+from voxlang.masks.sam1 import build_sam1
+
+PLACE = os.environ.get("VOXLANG_MUGGLED_SAM", "")
+SIZES = [name for name in os.environ.get("VOXLANG_MUGGLED_SAM_SIZES", "tiny").split(",") if name]
+
+pytestmark = pytest.mark.skipif(not PLACE, reason="VOXLANG_MUGGLED_SAM is not set")
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_same_outputs(size, tmp_path):
+    from checkpoint_models import TINY_SAM1
+
+    sys.path.insert(0, PLACE)
+    from muggled_sam.v1_sam.make_sam_v1 import make_samv1_from_state_dict
+
+    config = PUBLISHED_SAM1.get(size, TINY_SAM1)
+    torch.manual_seed(0)
+    ours = build_sam1(config).eval()
+    g = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, tensor in ours.state_dict().items():
+            if "rel_pos" in name or "pos_embed" in name:
+                tensor.copy_(0.1 * torch.randn(tensor.shape, generator=g))
+    torch.save(ours.state_dict(), tmp_path / "a.pth")
+    assert convert_file(tmp_path / "a.pth", tmp_path / "b.pt", to="sam1-stages").is_whole
+    theirs = make_samv1_from_state_dict(str(tmp_path / "b.pt"), strict_load=True).eval()
+    side = config.image_size
+    picture = torch.randn(1, 3, side, side, generator=g)
+    with torch.no_grad():
+        tokens = ours.image_encoder(picture)
+        theirs_tokens = theirs.image_encoder(picture)
+        assert (tokens - theirs_tokens).abs().max() <= 1e-5 * max(1.0, tokens.abs().max().item())
+        sparse, dense = ours.prompt_encoder(
+            points=(torch.tensor([[[0.3 * side, 0.6 * side]]]), torch.ones(1, 1)), boxes=None, masks=None
+        )
+        masks, iou = ours.mask_decoder(tokens, ours.prompt_encoder.get_dense_pe(), sparse, dense, True)
+        interactive = theirs.get_interactive_context()
+        prompts = interactive.encode_prompts(None, [(0.3 + 0.5 / side, 0.6 + 0.5 / side)], None)
+        their_masks, their_iou = interactive.generate_masks([theirs_tokens], prompts)
+    assert (masks - their_masks[:, -3:]).abs().max() <= 1e-5 * max(1.0, masks.abs().max().item())
+    assert (iou - their_iou[:, -3:]).abs().max() <= 1e-5
