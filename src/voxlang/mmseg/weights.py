@@ -21,4 +21,4 @@ def read_trunk(path: Path) -> dict[str, torch.Tensor]:
     Raises:
         WeightsError: no file, a broken or unsafe one, or one without a whole trunk.
     """
-    return convert_state(read_weights_file(path).state, LAYOUT, where=str(path))[0]
+    return convert_state(read_weights_file(path).state, LAYOUT, where=str(path)).state
