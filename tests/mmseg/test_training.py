@@ -1,5 +1,7 @@
 """A short training through MMSegmentation's Runner, of both heads, from renders to the read-back score."""
 
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("mmengine", reason="the extra mmseg is not installed; `make test-mmseg` runs these")
@@ -38,6 +40,6 @@ def test_training_raises_the_score_and_what_is_saved_has_it(head, phantoms, tmp_
 
 def test_a_checkpoint_brings_its_channels_to_the_heads():
     config = Config.fromfile("configs/_base_/models/hiera_sam2.py")
-    with_checkpoint(config, "checkpoints/voxlang_sam2_micro.safetensors")
+    with_checkpoint(config, Path("checkpoints/voxlang_sam2_micro.safetensors"))
     assert config.model.decode_head.in_channels == [32, 64, 128, 256]
     assert config.model.auxiliary_head.in_channels == 128

@@ -32,7 +32,7 @@ class Scores:
 
     def as_row(self) -> dict[str, float | str]:
         """Rounded, for a table."""
-        numbers = {name: round(float(getattr(self, name)), 2) for name in ("before", "after", "reloaded", "seconds")}
+        numbers = {name: round(getattr(self, name), 2) for name in ("before", "after", "reloaded", "seconds")}
         return {**numbers, "checkpoint": str(self.checkpoint)}
 
 
@@ -69,17 +69,21 @@ def train_and_score(config: Config) -> Scores:
     """
     before = _runner(config, "before")
     before.model.init_weights()
-    first = before.val()["mIoU"]
+    first = _score(before)
     runner = _runner(config, "train")
     started = time.perf_counter()
     runner.train()
     seconds = time.perf_counter() - started
     checkpoint = Path(config.work_dir) / "segmentor.pth"
     runner.save_checkpoint(str(checkpoint.parent), checkpoint.name, save_param_scheduler=False, by_epoch=False)
-    after = runner.val()["mIoU"]
+    after = _score(runner)
     reading = copy.deepcopy(config)
     reading.load_from = str(checkpoint)
-    return Scores(first, after, _runner(reading, "reloaded").val()["mIoU"], seconds, checkpoint)
+    return Scores(first, after, _score(_runner(reading, "reloaded")), seconds, checkpoint)
+
+
+def _score(runner: Runner) -> float:
+    return float(runner.val()["mIoU"])
 
 
 def _runner(config: Config, name: str) -> Runner:
