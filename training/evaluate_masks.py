@@ -15,6 +15,7 @@ def main(
     split: Literal["train", "dev", "test"] = "test",
     size: str = "micro",
     checkpoint: Path | None = None,
+    config: Path | None = None,
     pictures: int = 48,
     automatic: int = 12,
     pred_iou_thresh: float = 0.7,
@@ -27,6 +28,7 @@ def main(
         split: which phantoms.
         size: SAM 2 size, "micro" is the embedded model.
         checkpoint: other weights of that size.
+        config: YAML of another model, to which the checkpoint belongs.
         pictures: views for the point scores, spread evenly over the split.
         automatic: views for the automatic masks at the 32x32 grid.
         pred_iou_thresh: of the automatic masks.
@@ -38,7 +40,7 @@ def main(
 
     source = RenderSource(renders, split)
     generator = build_sam_generator(
-        size, 32, 64, pred_iou_thresh, stability_score_thresh, checkpoint=checkpoint, device="cpu"
+        size, 32, 64, pred_iou_thresh, stability_score_thresh, checkpoint=checkpoint, config=config, device="cpu"
     )
     chosen = np.linspace(0, len(source) - 1, min(pictures, len(source))).round().astype(int)
     few = chosen[np.linspace(0, len(chosen) - 1, min(automatic, len(chosen))).round().astype(int)]

@@ -133,15 +133,16 @@ def test_without_a_hydra_program_none_is_left():
         ([f"++{NECK}.position_encoding.temprature=3"], "model.image_encoder.neck.position_encoding.*temperature"),
         (["++model.memory_attention.layer.self_attention.num_head=3"], "self_attention.*num_heads"),
         (["++model.sam_mask_decoder_extra_args.stable=3"], "arguments of MaskDecoder.*stable"),
-        ([f"{NECK}.backbone_channel_list=[256,128,64,31]"], r"\[256, 128, 64, 32\].*\[256, 128, 64, 31\]"),
+        ([f"{NECK}.backbone_channel_list=[768,384,192,95]"], r"\[768, 384, 192, 96\].*\[768, 384, 192, 95\]"),
         ([f"{TRUNK}.embed_dim=48"], r"\[384, 192, 96, 48\]"),
         ([f"{NECK}.fpn_top_down_levels=[2,4]"], r"0 \(finest\) to 3"),
         ([f"{NECK}.fpn_top_down_levels=[-1]"], r"fpn_top_down_levels \[-1\]"),
         ([f"{NECK}.fpn_top_down_levels=[2,2]"], r"fpn_top_down_levels \[2, 2\]"),
         ([f"{NECK}.fpn_interp_model=cubic"], "nearest, bilinear"),
         ([f"++{NECK}.fuse_type=max"], "sum, avg"),
-        ([f"{NECK}.position_encoding.num_pos_feats=64"], "d_model 96.*num_pos_feats 64"),
+        ([f"{NECK}.position_encoding.num_pos_feats=64"], "d_model 256.*num_pos_feats 64"),
         (["model.image_encoder.scalp=2"], "between 0 and 1"),
+        ([f"{TRUNK}.stages=[1,2]"], r"settings that the class.*model\.image_encoder\.trunk"),
         ([f"~{TRUNK}"], "a trunk with a `_target_`"),
         (["model._target_=sam2.modeling.sam2_base.Sam"], "class that can be imported.*Sam"),
         ([f"{TRUNK}._target_=os.path.join"], "os.path.join"),
@@ -151,7 +152,7 @@ def test_without_a_hydra_program_none_is_left():
 )
 def test_what_cannot_be_built_is_said(overrides, message):
     with pytest.raises(ConfigError, match=message):
-        build_sam2(MICRO, device="cpu", hydra_overrides_extra=overrides)
+        build_sam2("configs/sam2.1/sam2.1_hiera_t.yaml", device="cpu", hydra_overrides_extra=overrides)
 
 
 def test_an_encoder_alone_is_the_one_inside_the_model(tmp_path):
@@ -172,7 +173,9 @@ def test_pyramids_of_oblong_pictures_and_of_odd_ones():
     encoder = build_image_encoder(MICRO)
     for height, width in ((64, 160), (256, 32)):
         out = encoder(torch.zeros(1, 3, height, width))
-        assert [tuple(x.shape) for x in out["backbone_fpn"]] == [(1, 96, height // s, width // s) for s in (4, 8, 16)]
+        assert [tuple(x.shape) for x in out["backbone_fpn"]] == [
+            (1, encoder.neck.d_model, height // s, width // s) for s in (4, 8, 16)
+        ]
         assert [x.shape for x in out["vision_pos_enc"]] == [x.shape for x in out["backbone_fpn"]]
     for height, width in ((250, 256), (256, 16), (20, 20)):
         with pytest.raises(MaskError, match=rf"multiples of 32.*{height}x{width}"):

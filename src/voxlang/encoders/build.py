@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voxlang.core.errors import ConfigError
+from voxlang.core.errors import ConfigError, VoxlangError
 from voxlang.core.weights import load_weights, read_weights
 from voxlang.encoders import checks
 from voxlang.encoders.compose import compose_sam2, hydra_set_aside
@@ -56,7 +56,7 @@ def instantiate_sam2(config: dict[str, Any]) -> SAM2Base:
     Raises:
         ConfigError: unknown keys, or parts that do not fit each other.
     """
-    from hydra.utils import get_class, instantiate
+    from hydra.utils import get_class
 
     import_sam2()
     checks.check_keys(config, "model")
@@ -65,7 +65,7 @@ def instantiate_sam2(config: dict[str, Any]) -> SAM2Base:
     parts: dict[str, Any] = {"image_encoder": instantiate_image_encoder(config["image_encoder"], levels_used)}
     for name, value in config.items():
         if name not in ("_target_", "image_encoder"):
-            parts[name] = instantiate(value, _convert_="all") if isinstance(value, dict) else value
+            parts[name] = _made(value, f"model.{name}") if isinstance(value, dict) else value
     return get_class(config["_target_"])(**parts)
 
 
@@ -99,17 +99,35 @@ def instantiate_image_encoder(config: dict[str, Any], levels_used: int) -> Image
 
     Pictures whose sides do not give whole levels are refused with a MaskError.
     """
-    from hydra.utils import get_class, instantiate
+    from hydra.utils import get_class
 
     checks.check_parts(config)
     checks.check_neck(config["neck"], levels_used=levels_used, scalp=config.get("scalp", 0))
-    trunk, neck = (instantiate(config[part], _convert_="all") for part in ("trunk", "neck"))
+    trunk, neck = (_made(config[part], f"model.image_encoder.{part}") for part in ("trunk", "neck"))
     checks.check_channels(trunk, neck)
     others = {name: value for name, value in config.items() if name not in ("_target_", "trunk", "neck")}
     encoder = get_class(config["_target_"])(trunk=trunk, neck=neck, **others)
     encoder.register_forward_pre_hook(_refuse_odd_sizes)
     neck.register_forward_pre_hook(_to_own_dtype)
     return encoder
+
+
+def _made(node: dict[str, Any], place: str) -> Any:
+    """What a node describes; our own errors come through as they are."""
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    try:
+        return instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, VoxlangError):
+            raise error.__cause__ from None
+        raise ConfigError(
+            "settings that the class can be made with",
+            got=str(error.__cause__ or error).splitlines()[0],
+            where=place,
+            do="compare them with configs/sam2/*.yaml",
+        ) from error
 
 
 def size_multiple(trunk: nn.Module) -> int:

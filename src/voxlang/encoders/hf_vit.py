@@ -45,12 +45,7 @@ def load_vit(pretrained: Pretrained, encoder_type: str) -> PreTrainedModel:
     """
     from transformers import AutoModel
 
-    if encoder_type not in FAMILIES:
-        raise ConfigError(
-            f"one of {', '.join(FAMILIES)}", got=repr(encoder_type), where="encoder_type", do="use one of these"
-        )
-    config, source = _read_config(pretrained)
-    _check_config(config, encoder_type, str(source or pretrained))
+    config, source = _checked_config(pretrained, encoder_type)
     extra = {"add_pooling_layer": False} if config.model_type in ("vit", "ijepa") else {}
     if source is None:
         return AutoModel.from_config(config, **extra).eval()
@@ -74,6 +69,15 @@ def load_vit(pretrained: Pretrained, encoder_type: str) -> PreTrainedModel:
     return vit.eval()
 
 
+def read_vit_config(pretrained: Pretrained, encoder_type: str) -> PreTrainedConfig:
+    """The ViT's configuration without its weights.
+
+    Raises:
+        ConfigError, ModelMissingError: as in `load_vit`.
+    """
+    return _checked_config(pretrained, encoder_type)[0]
+
+
 def architecture(config: PreTrainedConfig) -> dict[str, Any]:
     """The keys of a configuration that differ from its family's defaults, and the family: enough to build it again."""
     usual, own = type(config)().to_dict(), config.to_dict()
@@ -91,6 +95,16 @@ def checkpoint_activations(vit: PreTrainedModel) -> None:
     """Compute the activations inside each layer again on the way back; transformers renamed the switch in version 5."""
     enable = getattr(vit, "activation_checkpointing_enable", None) or vit.gradient_checkpointing_enable
     enable({"use_reentrant": False})
+
+
+def _checked_config(pretrained: Pretrained, encoder_type: str) -> tuple[PreTrainedConfig, str | None]:
+    if encoder_type not in FAMILIES:
+        raise ConfigError(
+            f"one of {', '.join(FAMILIES)}", got=repr(encoder_type), where="encoder_type", do="use one of these"
+        )
+    config, source = _read_config(pretrained)
+    _check_config(config, encoder_type, str(source or pretrained))
+    return config, source
 
 
 def _read_config(pretrained: Pretrained) -> tuple[PreTrainedConfig, str | None]:

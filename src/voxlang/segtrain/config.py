@@ -8,8 +8,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from voxlang.core.errors import ConfigError
+from voxlang.encoders.options import EncoderOptions
 
-SourceName = Literal["shapes-simple", "shapes-full", "renders"]
+SourceName = Literal["shapes-simple", "shapes-full", "renders", "images"]
 
 
 class PhaseConfig(BaseModel):
@@ -79,14 +80,24 @@ class SegTrainConfig(BaseModel):
 
     model_yaml: str = "configs/sam2/sam2.1_hiera_micro.yaml"
     """Hydra file of the model: sam2's own classes."""
+    encoder: EncoderOptions | None = None
+    """Another image encoder than the one of `model_yaml`."""
     initial_weights: str | None = None
     """Exported weights to start from; none trains from nothing."""
     run_dir: str = "runs/segtrain"
     """Where checkpoints and the log go."""
     export_path: str = "checkpoints/voxlang_sam2_micro.safetensors"
     """Where the finished weights go."""
+    export_dtype: Literal["float16", "float32"] = "float16"
+    """How the finished weights are stored; float32 keeps a frozen encoder bit for bit."""
     render_dir: str | None = None
     """Folder of rendered views written by `segtrain.renders`; needed by phases with the source "renders"."""
+    renders_per_family: int = Field(0, ge=0)
+    """Phantoms of each family to render into `render_dir` when that is empty; 0 renders none."""
+    images: str | None = None
+    """Folder of annotated pictures; needed by phases with the source "images"."""
+    annotations: str | None = None
+    """COCO JSON of the pictures, or a folder of PNG label maps with their names; None looks beside the pictures."""
     family_shares: dict[str, float] = {}
     """Weight of each phantom family among the renders; a family that is not named weighs 1. Empty: as on disk."""
     phases: tuple[PhaseConfig, ...] = Field(min_length=1)

@@ -7,7 +7,7 @@ same pictures and prompts as one that is not.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -114,6 +114,10 @@ def make_sources(config: SegTrainConfig) -> dict[str, PictureSource]:
             from voxlang.segtrain.renders import RenderSource
 
             sources[name] = RenderSource(config.render_dir, shares=config.family_shares)
+        elif name == "images":
+            from voxlang.segtrain.folders import FolderSource
+
+            sources[name] = FolderSource(config.images, config.annotations, kept=config.window)
         else:
             stage: Stage = "simple" if name == "shapes-simple" else "full"
             sources[name] = ShapeSource(stage, seed=config.seed, window=config.window, new_per_step=config.new_per_step)
@@ -145,6 +149,36 @@ def make_batch(
     coords, labels, targets, weights, on_object = (torch.stack(column) for column in zip(*prompts, strict=True))
     truth = DenseTruth(*(torch.stack(column) for column in zip(*dense, strict=True)))
     return Batch(torch.stack(images), coords, labels, targets, weights, on_object, truth, refine)
+
+
+def at_side(batch: Batch, side: int) -> Batch:
+    """The same batch enlarged to the side that a model wants: pictures bilinearly, the truth by repeating its pixels.
+
+    Raises:
+        ConfigError: a side that is no multiple of the pictures'.
+    """
+    factor, rest = divmod(side, batch.images.shape[-1])
+    if rest or factor == 0:
+        raise ConfigError(
+            f"a model whose image_size is a multiple of the pictures' {batch.images.shape[-1]} pixels",
+            got=f"image_size {side}",
+            where="the training recipe's model_yaml",
+            do="set model.image_size to 256, 512 or 1024",
+        )
+    if factor == 1:
+        return batch
+    enlarge = torch.nn.functional.interpolate
+    repeat = lambda x: x.repeat_interleave(factor, -1).repeat_interleave(factor, -2)
+    q = batch.targets.shape[-1]
+    row, column = batch.dense.cells // q, batch.dense.cells % q
+    cells = (row * factor + factor // 2) * (q * factor) + column * factor + factor // 2
+    return replace(
+        batch,
+        images=enlarge(batch.images, size=(side, side), mode="bilinear", align_corners=False),
+        coords=batch.coords * factor,
+        targets=repeat(batch.targets),
+        dense=DenseTruth(cells, repeat(batch.dense.regions), repeat(batch.dense.kinds)),
+    )
 
 
 def dense_truth(picture: LabelledPicture, rng: np.random.Generator) -> tuple[torch.Tensor, ...]:

@@ -172,8 +172,10 @@ def ask_points(
     """Logits (at the size of the picture) and predicted IoU of the three masks of each point (u, v)."""
     image = normalise(picture.rgb)[None].to(sam.device)
     coords = torch.from_numpy(points.astype(np.float32))[None, :, None].to(sam.device)
+    coords = coords * (sam.image_size / image.shape[-1])
     labels = torch.ones(coords.shape[:3], dtype=torch.int32, device=sam.device)
-    features = list(sam.image_encoder(image)["backbone_fpn"])
+    seen = F.interpolate(image, size=(sam.image_size,) * 2, mode="bilinear", align_corners=False)
+    features = list(sam.image_encoder(seen)["backbone_fpn"])
     answers = answer_prompts(sam, features, coords, labels)
     large = F.interpolate(answers.logits[0, :, 1:].float(), size=image.shape[-2:], mode="bilinear", align_corners=False)
     return large.cpu(), answers.predicted_iou[0, :, 1:].float().cpu()

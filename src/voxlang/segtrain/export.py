@@ -19,7 +19,7 @@ def export_weights(
     steps: int,
     seconds: float,
     logit_scale: float = 1.0,
-    dtype: torch.dtype = torch.float16,
+    dtype: torch.dtype | None = None,
 ) -> Path:
     """Write the SAM 2 part of a student; the auxiliary head is left out.
 
@@ -33,7 +33,7 @@ def export_weights(
         seconds: seconds of training.
         logit_scale: factor on all mask logits, folded into the last layers. It moves no mask, which is cut at 0; it
             says what a logit of 1 means, and so what stability at an offset of 1 asks for.
-        dtype: how the numbers are stored.
+        dtype: how the numbers are stored; None is the recipe's `export_dtype`.
 
     Returns:
         The path written.
@@ -45,6 +45,7 @@ def export_weights(
     for name in state:
         if "output_hypernetworks_mlps" in name and f".layers.{last}." in name:
             state[name] = state[name] * logit_scale
+    dtype = dtype or getattr(torch, config.export_dtype)
     tensors = {name: t.to(dtype).contiguous() for name, t in state.items()}
     digest = digest_bytes(b"".join(n.encode() + tensors[n].numpy().tobytes() for n in sorted(tensors)))
     metadata = {

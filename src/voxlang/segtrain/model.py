@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,8 @@ from voxlang.segtrain.start import open_prompts
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
+
+    from voxlang.encoders.options import EncoderOptions
 
 _LEVELS, _DIMENSIONS = 3, 16
 
@@ -219,23 +221,40 @@ def _prompt_frame(prompts: nn.Module, size: tuple[int, int], stride: int):
         prompts.image_embedding_size, prompts.input_image_size = kept
 
 
-def build_student(model_yaml: str, *, seed: int, initial_weights: str | None = None) -> SegmentationStudent:
+def build_student(
+    model_yaml: str, *, seed: int, initial_weights: str | None = None, encoder: EncoderOptions | None = None
+) -> SegmentationStudent:
     """Build the model of a YAML for training, with weights drawn from `seed` or read from a file.
 
-
     The global random state of torch is as before afterwards.
+
+    Args:
+        model_yaml: SAM 2 configuration.
+        seed: of the weights that are random.
+        initial_weights: file of all weights.
+        encoder: another image encoder than the YAML's.
     """
     from pathlib import Path
 
-    from voxlang.masks.build import build_sam2_model
+    from voxlang.core.weights import load_weights, read_weights
+    from voxlang.encoders.build import instantiate_sam2
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        checkpoint = Path(initial_weights) if initial_weights else None
-        student = SegmentationStudent(build_sam2_model(model_yaml, checkpoint, mode="train"))
+        student = SegmentationStudent(instantiate_sam2(model_config(model_yaml, encoder)))
         if initial_weights is None:
             open_prompts(student.sam)
+        else:
+            load_weights(student.sam, read_weights(Path(initial_weights)), where=initial_weights)
     return student
+
+
+def model_config(model_yaml: str, encoder: EncoderOptions | None) -> dict[str, Any]:
+    """The `model` node that is trained: the YAML's, with the encoder of the options."""
+    from voxlang.encoders.options import with_encoder
+    from voxlang.masks.build import read_sam_config
+
+    return with_encoder(read_sam_config(model_yaml), encoder)
 
 
 _UNUSED = ("sam.memory_attention.", "sam.memory_encoder.", "sam.maskmem_tpos_enc", "sam.no_mem_pos_enc")
@@ -248,10 +267,10 @@ def trained_parameters(student: SegmentationStudent) -> dict[str, list[nn.Parame
     """Parameters that still pictures reach, in groups that learn at different rates.
 
     decoder (with prompts), readers (the first layers behind the neck), encoder (trunk and auxiliary head), neck.
-    The memory of the video model is left out.
+    The memory of the video model is left out, and what the image encoder itself has frozen.
     """
     groups: dict[str, list[nn.Parameter]] = {"decoder": [], "readers": [], "encoder": [], "neck": []}
-    for name, parameter in student.named_parameters():
+    for name, parameter in ((n, p) for n, p in student.named_parameters() if p.requires_grad):
         if name.startswith(_NECK):
             groups["neck"].append(parameter)
         elif name.startswith(_READERS):

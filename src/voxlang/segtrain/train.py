@@ -18,10 +18,11 @@ from voxlang.core.artifacts import atomic_path
 from voxlang.core.errors import ConfigError
 from voxlang.segtrain.average import WeightAverage
 from voxlang.segtrain.config import PhaseConfig, SegTrainConfig, learning_rate_at, phase_at
-from voxlang.segtrain.data import make_batch, make_sources
+from voxlang.segtrain.data import Batch, at_side, make_batch, make_sources
 from voxlang.segtrain.losses import loss_of
 from voxlang.segtrain.model import SegmentationStudent, build_student, trained_parameters
 from voxlang.segtrain.optimizers import Optimizers
+from voxlang.segtrain.shapes import SIDE
 from voxlang.segtrain.start import start_decoder, whiten_patches
 
 MetricCallback = Callable[[int, dict[str, float]], None]
@@ -78,7 +79,9 @@ class _Loop:
         self.config, self.world, self.on_metrics = config, world, on_metrics
         self.run_dir = Path(config.run_dir)
         self.sources = make_sources(config)
-        self.student = build_student(config.model_yaml, seed=config.seed, initial_weights=config.initial_weights)
+        self.student = build_student(
+            config.model_yaml, seed=config.seed, initial_weights=config.initial_weights, encoder=config.encoder
+        )
         self.student.to(world.device)
         groups = trained_parameters(self.student)
         self.trained = [p for group in groups.values() for p in group]
@@ -130,7 +133,7 @@ class _Loop:
         bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and world.device.type == "cuda")
         gathered: dict[str, list[float]] = {}
         for part in range(config.accumulation):
-            batch = make_batch(config, self.sources, self.step, rank=world.rank, part=part).to(world.device)
+            batch = self._batch(world.rank, part)
             is_last = part + 1 == config.accumulation
             quiet = contextlib.nullcontext() if is_last or world.size == 1 else self.network.no_sync()
             with quiet:
@@ -153,18 +156,18 @@ class _Loop:
         self.optimizers.zero_grad()
         return {name: _mean(values) for name, values in gathered.items()} | {"gradient_norm": float(norm)}
 
+    def _batch(self, rank: int, part: int) -> Batch:
+        batch = make_batch(self.config, self.sources, self.step, rank=rank, part=part).to(self.world.device)
+        return at_side(batch, batch.images.shape[-1] * self.student.sam.image_size // SIDE)
+
     def _start(self, phase: PhaseConfig) -> None:
         """The same on every process: the pictures are those of process 0."""
-        config = self.config
-        batches = [
-            make_batch(config, self.sources, self.step, part=part).to(self.world.device)
-            for part in range(_BATCHES_TO_START)
-        ]
-        if phase.start_encoder:
+        batches = [self._batch(0, part) for part in range(_BATCHES_TO_START)]
+        if phase.start_encoder and hasattr(self.student.sam.image_encoder.trunk, "patch_embed"):  # a ViT has its own
             whiten_patches(self.student.sam, batches)
         if phase.start_decoder:
-            start_decoder(self.student, batches, seed=config.seed)
-        self.average = WeightAverage(self.student, config.ema_decay)
+            start_decoder(self.student, batches, seed=self.config.seed)
+        self.average = WeightAverage(self.student, self.config.ema_decay)
 
     def _log(self, means: dict[str, float]) -> None:
         phase, _ = phase_at(self.config, self.step - 1)
@@ -217,14 +220,15 @@ def load_student(config: SegTrainConfig) -> SegmentationStudent:
     path = Path(config.run_dir) / CHECKPOINT_NAME
     if not path.is_file():
         raise ConfigError("a checkpoint", got="no file", where=str(path), do="train with this recipe first")
-    student = build_student(config.model_yaml, seed=config.seed)
+    student = build_student(config.model_yaml, seed=config.seed, encoder=config.encoder)
     student.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["average"])
     return student.eval().requires_grad_(False)
 
 
 def _identity(config: SegTrainConfig) -> dict[str, Any]:
     """What a checkpoint must share with a recipe to be continued by it; phases may be added or changed."""
-    return {"model_yaml": Path(config.model_yaml).name, "seed": config.seed}
+    identity: dict[str, Any] = {"model_yaml": Path(config.model_yaml).name, "seed": config.seed}
+    return identity | ({"encoder": config.encoder.model_dump()} if config.encoder else {})
 
 
 def _mean(values: list[float]) -> float:
