@@ -6,6 +6,7 @@ vit_h it runs the published sizes instead of a tiny one.
 
 import os
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,17 +18,28 @@ from voxlang.masks.sam1 import build_sam1
 PLACE = os.environ.get("VOXLANG_MUGGLED_SAM", "")
 SIZES = [name for name in os.environ.get("VOXLANG_MUGGLED_SAM_SIZES", "tiny").split(",") if name]
 
+TINY = replace(
+    PUBLISHED_SAM1["vit_b"],
+    width=32,
+    heads=4,
+    global_blocks=(1, 3),
+    blocks=4,
+    window=3,
+    grid=8,
+    patch=4,
+    mlp_width=128,
+)
+"""What that project fixes (MLPs four times as wide, its decoder) is as published."""
+
 pytestmark = pytest.mark.skipif(not PLACE, reason="VOXLANG_MUGGLED_SAM is not set")
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_same_outputs(size, tmp_path):
-    from checkpoint_models import TINY_SAM1
-
     sys.path.insert(0, PLACE)
     from muggled_sam.v1_sam.make_sam_v1 import make_samv1_from_state_dict
 
-    config = PUBLISHED_SAM1.get(size, TINY_SAM1)
+    config = PUBLISHED_SAM1.get(size, TINY)
     torch.manual_seed(0)
     ours = build_sam1(config).eval()
     g = torch.Generator().manual_seed(0)

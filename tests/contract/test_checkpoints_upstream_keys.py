@@ -4,9 +4,12 @@ import pytest
 import torch
 
 from voxlang.checkpoints.facts import shapes_of
+from voxlang.checkpoints.hf_config import hf_config
 from voxlang.checkpoints.hiera import infer_trunk
 from voxlang.checkpoints.meta import WeightsOnMeta
-from voxlang.checkpoints.published import PUBLISHED_HIERA, PUBLISHED_SAM2
+from voxlang.checkpoints.published import PUBLISHED_HIERA, PUBLISHED_SAM1, PUBLISHED_SAM2
+from voxlang.checkpoints.sam1 import infer_sam1, sam1_skeleton
+from voxlang.checkpoints.sam1_layouts import hf_sam_table
 from voxlang.checkpoints.sam2 import infer_sam2, sam2_size, sam2_skeleton, sam2_version
 from voxlang.checkpoints.sam2_layouts import MMSEG_TABLE, hf_still_table, hf_video_table, structure_of
 from voxlang.checkpoints.skeleton import as_meta, compare
@@ -31,6 +34,25 @@ def sam2_shapes(config_name):
     with WeightsOnMeta():
         model = instantiate(OmegaConf.create(read_sam_config(config_name)), _recursive_=True)
     return shapes_of(model.state_dict())
+
+
+@pytest.mark.parametrize("size", PUBLISHED_SAM1)
+def test_sam1(size):
+    from segment_anything import sam_model_registry
+    from transformers import SamConfig, SamModel
+
+    with WeightsOnMeta():
+        shapes = shapes_of(sam_model_registry[size]().state_dict())
+    config, facts = infer_sam1(shapes)
+    assert config == PUBLISHED_SAM1[size]
+    assert no_difference(shapes, sam1_skeleton(config))
+    assert facts["heads"].source == facts["global_blocks"].source == facts["window"].source == "weights"
+    assert facts["decoder_heads"].source == "look-up"
+    with torch.device("meta"):
+        theirs = SamModel(SamConfig.from_dict(hf_config("hf-sam", config))).state_dict()
+    ours, report = hf_sam_table(config.iou_depth).to_other(as_meta(sam1_skeleton(config)))
+    assert report.is_whole
+    assert no_difference(shapes_of(ours), shapes_of(theirs))
 
 
 @pytest.mark.parametrize("release", SAM2)

@@ -126,3 +126,14 @@ def test_report_counts_every_key():
     assert ("image_encoder.blocks.3.mlp.lin2.bias", "image_encoder.stages.1.global_attn_block.mlp.layers.2.bias") in (
         report.renamed
     )
+
+
+def test_half_a_file_names_the_first_keys():
+    state = random_state("sam1")
+    half = {k: v for k, v in state.items() if not k.startswith("mask_decoder.")}
+    with pytest.raises(WeightsError) as error:
+        understand(half).require_whole("a.pt")
+    assert "nearest known layout sam1 (segment-anything" in str(error.value)
+    assert "missing: " in str(error.value)
+    assert "mask_decoder." in str(error.value)
+    assert " more" in str(error.value)
