@@ -1,21 +1,26 @@
 """The whole training on tiny views: it runs, learns, resumes exactly, exports what the adapter loads."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from voxlang.cliptrain.captions import ConceptTable
 from voxlang.cliptrain.config import ClipTrainConfig, load_config, smoke_config
 from voxlang.cliptrain.evaluate import confusion, confusion_text, crop_set, evaluate, text_vectors
 from voxlang.cliptrain.export import export_model
+from voxlang.cliptrain.model import build_image_tower, start_from_model
 from voxlang.cliptrain.smoke import write_smoke_views
-from voxlang.cliptrain.text_tower import encode_states, rate_factor
+from voxlang.cliptrain.teacher import HashTeacher, teacher_space
+from voxlang.cliptrain.text_tower import encode_states, rate_factor, stored_text
 from voxlang.cliptrain.tokenizer import encode_tokens
 from voxlang.cliptrain.train import train
 from voxlang.core.errors import ConfigError
 from voxlang.embed.encoder import load_encoder
 from voxlang.embed.settings import EmbedConfig
+from voxlang.volume.phantoms import make_phantom
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +87,31 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(recipe, trained, tm
         assert torch.equal(a, b), name
     with pytest.raises(ConfigError, match="run_dir"):
         train(other.model_copy(update={"seed": 5}))
+
+
+def test_a_tower_may_begin_with_an_earlier_model(recipe, trained, tmp_path):
+    stored = trained[0].model.visual.state_dict()
+    visual, _ = build_image_tower(recipe.model, 3, seed=9)
+    assert start_from_model(visual, recipe.export_dir) == []
+    for name, weight in visual.state_dict().items():
+        if weight.is_floating_point():
+            torch.testing.assert_close(weight, stored[name].half().float(), msg=name)
+    wider, _ = build_image_tower(recipe.model.model_copy(update={"embed_dim": 24}), 3, seed=9)
+    assert start_from_model(wider, recipe.export_dir) == ["attnpool.c_proj.bias", "attnpool.c_proj.weight"]
+    with pytest.raises(ConfigError, match="image_start"):
+        start_from_model(wider, tmp_path)
+
+
+def test_a_text_tower_keeps_its_space_when_phrases_change(recipe, trained, tmp_path):
+    result = trained[0]
+    stored = stored_text(Path(recipe.run_dir))
+    np.testing.assert_array_equal(stored.axes, result.space.axes)
+    axes = stored.axes, stored.mean
+    smaller = ConceptTable((("bonsai", make_phantom("bonsai", 0, size_xyz=(8, 8, 8)).labels.tree),))
+    space = teacher_space(smaller, HashTeacher(), dim=16, cache=tmp_path, axes=axes)
+    row, same = space.phrases.index("pot"), result.space.phrases.index("pot")
+    np.testing.assert_allclose(space.vectors[row], result.space.vectors[same], atol=1e-5)
+    assert stored_text(tmp_path) is None
 
 
 def test_loss_falls_on_two_phantoms(recipe, tmp_path):

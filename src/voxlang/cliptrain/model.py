@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from voxlang.cliptrain.config import ModelConfig
-from voxlang.embed.clip_directory import text_settings
+from voxlang.core.errors import ConfigError
+from voxlang.embed.clip_directory import WEIGHTS_NAME, text_settings
 from voxlang.embed.open_clip_encoder import new_clip_model
 
 if TYPE_CHECKING:
@@ -66,6 +68,30 @@ def build_image_tower(config: ModelConfig, n_concepts: int, *, seed: int) -> tup
         model = new_clip_model({"embed_dim": config.embed_dim, "vision_cfg": vision_cfg(config), "text_cfg": text})
         head = nn.Linear(config.embed_dim, n_concepts)
     return model.visual.to(memory_format=torch.channels_last), head
+
+
+@torch.no_grad()
+def start_from_model(visual: nn.Module, folder: Path | str) -> list[str]:
+    """Take an earlier model's image tower wherever shapes agree; returns the names that keep their own weights.
+
+    Raises:
+        ConfigError: no weights there, or none that fit.
+    """
+    from safetensors.torch import load_file
+
+    path = Path(folder) / WEIGHTS_NAME
+    stored = load_file(path) if path.is_file() else {}
+    state = visual.state_dict()
+    fitting = {n: w for n, v in state.items() if (w := stored.get(f"visual.{n}")) is not None and w.shape == v.shape}
+    if len(fitting) < len(state) // 2:
+        raise ConfigError(
+            "weights of an image tower of the recipe's shape",
+            got=f"{len(fitting)} of {len(state)} that fit",
+            where=str(path),
+            do="name the folder of such a model, or leave image_start empty",
+        )
+    visual.load_state_dict(state | fitting)
+    return sorted(state.keys() - fitting.keys())
 
 
 def image_pixels(images: torch.Tensor) -> torch.Tensor:

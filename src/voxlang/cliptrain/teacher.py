@@ -127,8 +127,25 @@ def teacher_phrases(
     return (*core, *(w for w in dict.fromkeys(wide) if w not in known)), len(core)
 
 
-def teacher_space(table: ConceptTable, teacher: Teacher, *, dim: int, cache: Path, seed: int = 0) -> TeacherSpace:
-    """Encode all phrases, or read them from the cache, and turn them into targets of length `dim`."""
+def teacher_space(
+    table: ConceptTable,
+    teacher: Teacher,
+    *,
+    dim: int,
+    cache: Path,
+    axes: tuple[np.ndarray, np.ndarray] | None = None,
+    seed: int = 0,
+) -> TeacherSpace:
+    """Encode all phrases, or read them from the cache, and turn them into targets of length `dim`.
+
+    Args:
+        table: concepts of the crops.
+        teacher: who encodes.
+        dim: length of the targets.
+        cache: folder for the teacher's vectors.
+        axes: (axes, mean) of an earlier space, when a tower that learned in it goes on.
+        seed: of the phrases that are drawn.
+    """
     phrases, n_core = teacher_phrases(table, teacher.words(), seed=seed)
     path = cache / f"teacher_{digest_json([type(teacher).__name__, list(phrases)])[:12]}.npy"
     if not path.is_file():
@@ -136,11 +153,13 @@ def teacher_space(table: ConceptTable, teacher: Teacher, *, dim: int, cache: Pat
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.save(file, teacher.encode(list(phrases)))
     vectors = np.load(path)
-    place = {p: i for i, p in enumerate(phrases)}
-    nouns = vectors[[place[n] for n in broad_nouns() if n in place]]
-    mean = nouns.mean(axis=0)
-    _, _, axes = np.linalg.svd(nouns - mean, full_matrices=False)
-    axes = np.ascontiguousarray(axes[:dim])
+    if axes is None:
+        place = {p: i for i, p in enumerate(phrases)}
+        nouns = vectors[[place[n] for n in broad_nouns() if n in place]]
+        mean = nouns.mean(axis=0)
+        _, _, all_axes = np.linalg.svd(nouns - mean, full_matrices=False)
+        axes = np.ascontiguousarray(all_axes[:dim]), mean
+    axes, mean = axes
     return TeacherSpace(phrases, n_core, project(vectors, axes, mean), axes, mean)
 
 

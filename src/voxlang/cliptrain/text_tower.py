@@ -11,6 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,8 +141,10 @@ def fit_text_tower(
         if last or time.monotonic() - saved > config.checkpoint_seconds:
             path.parent.mkdir(parents=True, exist_ok=True)
             state = {name: part.state_dict() for name, part in parts.items()}
+            space_of = {"axes": torch.from_numpy(space.axes), "mean": torch.from_numpy(space.mean)}
+            state |= space_of | {"step": step + 1, "tokenizer": tokenizer.to_str()}
             with atomic_path(path) as temporary:
-                torch.save(state | {"step": step + 1, "tokenizer": tokenizer.to_str()}, temporary)
+                torch.save(state, temporary)
             saved = time.monotonic()
     with torch.no_grad():
         for parameter, mean in zip(tower, average.module, strict=True):
@@ -155,12 +158,30 @@ def rate_factor(step: int, steps: int, warmup: int) -> float:
     return warm * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * step / steps)))
 
 
-def stored_tokenizer(run_dir: Path) -> Tokenizer | None:
-    """The vocabulary of a text tower that was begun in this folder; None when there is none."""
+@dataclass(frozen=True, eq=False)
+class StoredText:
+    """What a text tower that was begun is tied to."""
+
+    tokenizer: Tokenizer
+    """Its vocabulary."""
+    axes: np.ndarray
+    """Axes of its targets; see `TeacherSpace`."""
+    mean: np.ndarray
+    """Mean of the teacher's vectors that was taken off."""
+
+
+def stored_text(run_dir: Path) -> StoredText | None:
+    """Vocabulary and axes of the text tower that was begun in this folder; None when there is none.
+
+    Phrases may change between two runs, when families are added; the space may not.
+    """
     from tokenizers import Tokenizer
 
     path = run_dir / TEXT_CHECKPOINT
-    return Tokenizer.from_str(torch.load(path, weights_only=True)["tokenizer"]) if path.is_file() else None
+    if not path.is_file():
+        return None
+    state = torch.load(path, weights_only=True)
+    return StoredText(Tokenizer.from_str(state["tokenizer"]), state["axes"].numpy(), state["mean"].numpy())
 
 
 def phrase_batch(space: TeacherSpace, rng: np.random.Generator, count: int) -> tuple[list[str], np.ndarray]:

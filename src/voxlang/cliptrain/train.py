@@ -23,14 +23,14 @@ from voxlang.cliptrain.config import ClipTrainConfig
 from voxlang.cliptrain.crops_data import CropPool, load_crops
 from voxlang.cliptrain.image_tower import drawn_pixels, fit_image_tower, image_rate
 from voxlang.cliptrain.losses import auxiliary_loss, calibration_loss, contrast_loss, distillation_loss
-from voxlang.cliptrain.model import build_image_tower, build_model
+from voxlang.cliptrain.model import build_image_tower, build_model, start_from_model
 from voxlang.cliptrain.teacher import TeacherSpace, concept_similarity, load_teacher, teacher_space
 from voxlang.cliptrain.text_tower import (
     cached_states,
     fit_text_tower,
     phrase_batch,
     start_from_words,
-    stored_tokenizer,
+    stored_text,
 )
 from voxlang.cliptrain.tokenizer import make_tokenizer
 from voxlang.core.artifacts import atomic_path
@@ -96,16 +96,24 @@ class _Loop:
         size = config.model.image_size
         self.pool = CropPool(crops, self.table, bonsai_share=config.bonsai_share, image_size=size)
         teacher = load_teacher(config.teacher)
-        dim = config.model.embed_dim
-        self.space = space = teacher_space(self.table, teacher, dim=dim, cache=self.run_dir, seed=config.seed)
+        stored = stored_text(self.run_dir)
+        self.space = space = teacher_space(
+            self.table,
+            teacher,
+            dim=config.model.embed_dim,
+            cache=self.run_dir,
+            axes=stored and (stored.axes, stored.mean),
+            seed=config.seed,
+        )
         self.table.relax(concept_similarity(self.table, space))
         self.maker = BatchMaker(config, self.pool, self.table, space)
-        stored = stored_tokenizer(self.run_dir)
-        self.tokenizer = stored or make_tokenizer(space, vocab_size=config.model.vocab_size)
+        self.tokenizer = stored.tokenizer if stored else make_tokenizer(space, vocab_size=config.model.vocab_size)
         self.model = build_model(config.model, self.tokenizer, seed=config.seed)
         if stored is None:
             start_from_words(self.model, self.tokenizer, teacher, space)
         self.model.visual, self.head = build_image_tower(config.model, len(self.table), seed=config.seed)
+        if config.image_start:
+            start_from_model(self.model.visual, config.image_start)
         self.model.to(self.device)
         self.head.to(self.device)
         self.states: dict[str, torch.Tensor] = {}
