@@ -127,3 +127,11 @@ def test_every_official_encoder_has_the_names_of_sam2(letter, version):
     official = instantiate(OmegaConf.load(sam2_folder() / name).model.image_encoder)
     ours = build_image_encoder(name)
     assert {k: v.shape for k, v in ours.state_dict().items()} == {k: v.shape for k, v in official.state_dict().items()}
+    if version == "sam2.1":
+        from voxlang.encoders.describe import describe_encoder
+
+        for side in (256, 512, 1024):
+            levels = describe_encoder(ours, side, side + 64, name=letter).levels
+            assert [level.neck_shape for level in levels] == [
+                (256, side // s, (side + 64) // s) for s in (4, 8, 16, 32)
+            ]

@@ -15,6 +15,7 @@ from voxlang.pipeline.config import PipelineConfig, load_preset
 EPILOG = """\
 A preset is given with --config FILE.yaml; everything else on the command line lies over it.
 --mode=cache-stats compares caches: main.py --mode=cache-stats A.pkl B.pkl
+--mode=describe-encoder explains an image encoder and has flags of its own: main.py --mode=describe-encoder --help
 """
 
 
@@ -51,11 +52,28 @@ def main(arguments: Sequence[str] | None = None, *, mode: str | None = None, pro
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        named, rest = _mode_and_rest(arguments)
+        if named == "describe-encoder":
+            print(_describe_encoder(rest, prog=prog))
+            return
         config, files = parse([*arguments, f"--mode={mode}"] if mode else arguments, prog=prog)
         _run(config, files)
     except VoxlangError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+def _mode_and_rest(arguments: list[str]) -> tuple[str | None, list[str]]:
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--mode")
+    found, rest = first.parse_known_args(arguments)
+    return found.mode, rest
+
+
+def _describe_encoder(arguments: list[str], *, prog: str) -> str:
+    from voxlang.apps.describe_encoder import DescribeEncoderConfig, run_describe_encoder
+
+    return run_describe_encoder(tyro.cli(DescribeEncoderConfig, args=arguments, prog=f"{prog} --mode=describe-encoder"))
 
 
 def _run(config: PipelineConfig, files: list[Path]) -> None:
