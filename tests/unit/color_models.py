@@ -37,6 +37,10 @@ class ColorGenerator:
             points_uv=np.asarray(points, np.float32).reshape(-1, 2),
         )
 
+    def generate_many(self, pictures, *, foregrounds=None) -> list[MaskSet]:
+        pairs = zip(pictures, foregrounds or [None] * len(pictures), strict=True)
+        return [self.generate(rgb, foreground=foreground) for rgb, foreground in pairs]
+
 
 class ColorEncoder:
     """A crop's vector is its mean colour's direction; a text's is the colour it names, grey if none."""

@@ -97,6 +97,17 @@ class Levels(BaseModel):
         return self
 
 
+class PromptCounts(BaseModel):
+    """How many points SAM 2 was asked about, all views together."""
+
+    model_config = _STRICT
+
+    grid_points: int = Field(ge=0)
+    """Points of the grids."""
+    skipped: int = Field(ge=0)
+    """Of these, points that were not asked because nothing is seen there."""
+
+
 class QueryEntry(BaseModel):
     """One text query and its answer."""
 
@@ -139,6 +150,8 @@ class Report(BaseModel):
     """In the order in which they finished."""
     levels: Levels
     """Masks per level."""
+    prompts: PromptCounts | None = None
+    """Points asked; None in reports that do not count them."""
     queries: tuple[QueryEntry, ...]
     """In the order in which they were asked."""
     mean_iou: float | None = _Share

@@ -10,6 +10,7 @@ from jaxtyping import Float32, UInt8
 
 from voxlang.core.errors import MaskError
 from voxlang.embed.crops import ViewCrops
+from voxlang.embed.dense import pooled_vectors
 from voxlang.embed.encoder import ImageTextEncoder
 from voxlang.embed.settings import NEUTRAL_GREY, CropPolicy
 from voxlang.embed.types import MaskEmbeddings
@@ -33,7 +34,7 @@ def embed_masks(
         rgb: the view's picture, float in [0, 1] or bytes.
         masks: its masks, none of them empty.
         encoder: what makes the vectors.
-        policy: masked, context, box, or dual for the mean of masked and context.
+        policy: masked, context, box, dual for the mean of masked and context, or pooled for dense features.
         batch_size: crops per call of the encoder.
         background: colour around masked crops and beyond the picture's border.
 
@@ -64,6 +65,8 @@ def embed_views(
             where="embed_views",
             do="pass one mask set per picture",
         )
+    if policy == "pooled":
+        return _split(pooled_vectors(pictures, mask_sets, encoder), mask_sets, encoder)
     policies: tuple[CropPolicy, ...] = ("masked", "context") if policy == "dual" else (policy,)
     parts = []
     for single in policies:
@@ -74,6 +77,11 @@ def embed_views(
         vectors = [encoder.encode_images(batch) for batch in _batches(crops, batch_size)]
         parts.append(np.concatenate([np.zeros((0, encoder.id.dim), np.float32), *vectors]))
     table = parts[0] if len(parts) == 1 else _mean_direction(*parts)
+    return _split(table, mask_sets, encoder)
+
+
+def _split(table: np.ndarray, mask_sets: Sequence[MaskSet], encoder: ImageTextEncoder) -> list[MaskEmbeddings]:
+    """The rows of all views, view by view."""
     starts = np.cumsum([0] + [len(m) for m in mask_sets])
     return [MaskEmbeddings(table[a:b], encoder.id) for a, b in pairwise(starts)]
 

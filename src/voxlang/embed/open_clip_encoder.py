@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from jaxtyping import Float32
 from voxlang.core.digest import digest_file
 from voxlang.core.errors import ArtifactError, ConfigError, ModelMissingError
 from voxlang.embed.clip_directory import TOKENIZER_NAMES, open_clip_directory
+from voxlang.embed.dense import dense_features
 from voxlang.embed.offline import cached_hub_file, offline
 from voxlang.embed.preprocess import Images, Preprocess, device_name, unit_vectors_in_batches
 from voxlang.embed.settings import MICRO_DIRECTORY, EmbedConfig
@@ -28,6 +29,10 @@ from voxlang.embed.weights import (
 
 if TYPE_CHECKING:
     import torch
+
+
+DENSE_SCALE = 8
+"""A crop's worth of pixels for each eighth of a view."""
 
 
 class OpenClipEncoder:
@@ -71,6 +76,20 @@ class OpenClipEncoder:
             encode=lambda part: self._model.encode_image(self._preprocess.batch(images[part], self._device)),
             what="crops",
         )
+
+    def encode_dense(self, images: Images) -> Float32[np.ndarray, "n gh gw d"]:
+        """Features of whole pictures at the places of a coarse grid, in the space of the vectors; not of unit length.
+
+        A residual tower sees the pictures at DENSE_SCALE times its own size: it has no positions outside its pooling.
+        """
+        import torch
+
+        preprocess, visual = self._preprocess, self._model.visual
+        if hasattr(visual, "attnpool"):
+            preprocess = replace(preprocess, size=DENSE_SCALE * preprocess.size)
+        with torch.inference_mode():
+            features = dense_features(visual, preprocess.batch(images, self._device))
+        return features.permute(0, 2, 3, 1).float().cpu().numpy()
 
     def encode_texts(self, texts: list[str]) -> Float32[np.ndarray, "n d"]:
         """Unit vectors of texts; none give an empty array."""

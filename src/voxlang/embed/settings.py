@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-CropPolicy = Literal["masked", "context", "box", "dual"]
-"""How a mask becomes a picture; see `voxlang.embed.crops`."""
+CropPolicy = Literal["masked", "context", "box", "dual", "pooled"]
+"""How a mask becomes a picture; see `voxlang.embed.crops`, and `voxlang.embed.dense` for "pooled"."""
 
 MICRO_DIRECTORY = "voxlang_clip_micro"
 """Folder of the embedded model inside the checkpoints folder."""
@@ -36,7 +36,7 @@ class EmbedConfig(BaseModel):
     """Folder in which weights are looked for."""
     policy: CropPolicy = "masked"
     """masked: the mask alone on the background; context: its surroundings blurred and dimmed; box: a plain crop; dual:
-    the mean of the vectors of masked and context."""
+    the mean of the vectors of masked and context; pooled: dense features of the view, averaged in the mask."""
     background: tuple[float, float, float] = NEUTRAL_GREY
     """Colour around masked crops and beyond the picture's border, red green blue in [0, 1]."""
     batch_size: int = Field(default=64, ge=1)

@@ -16,6 +16,7 @@ from voxlang.core.errors import MaskError, MemoryLimitError
 from voxlang.core.weights import weights_digest
 from voxlang.masks.build import build_sam2_model, read_sam_config
 from voxlang.masks.fast.generator import FastMaskGenerator, FoundMasks
+from voxlang.masks.fast.speed import SpeedSettings
 from voxlang.masks.models import SIZES, resolve_files
 from voxlang.masks.official import distinct_masks, official_generator, official_masks
 from voxlang.masks.settings import SamSettings
@@ -43,9 +44,14 @@ class SamGenerator:
     @cached_property
     def fast(self) -> FastMaskGenerator:
         """Ours."""
-        return FastMaskGenerator(
-            self.model, pictures_per_pass=self.settings.views_per_pass, **self.settings.official_parameters()
+        s = self.settings
+        speed = SpeedSettings(
+            pictures_per_pass=s.views_per_pass,
+            encoder_dtype=s.encoder_dtype,
+            decoder_dtype=s.decoder_dtype,
+            compile=s.compile,
         )
+        return FastMaskGenerator(self.model, speed=speed, **s.official_parameters())
 
     @cached_property
     def official(self) -> SAM2AutomaticMaskGenerator:

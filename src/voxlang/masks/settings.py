@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from voxlang.masks.fast.speed import Compilation, Precision
 from voxlang.masks.models import SAM1_FILES, Sam1Size, SamSize
 
 LevelRule = Literal["containment", "area", "percentile"]
@@ -66,7 +67,13 @@ class SamSettings(BaseModel):
     generator: Literal["fast", "official"] = "fast"
     """fast: ours, the same masks many times sooner (docs/fast-masks.md); official: sam2's own."""
     views_per_pass: int = Field(1, ge=1)
-    """Views that go through the encoder together; of the fast generator."""
+    """Views that are encoded, and whose masks are embedded, together. A run that is killed loses at most so many."""
+    encoder_dtype: Precision = "float32"
+    """Arithmetic of the fast generator's encoder. Other than float32 is a tolerance mode: masks may differ a little."""
+    decoder_dtype: Precision = "float32"
+    """The same of the decoder."""
+    compile: Compilation = "off"
+    """torch.compile of both, a tolerance mode; "cuda-graphs" also records CUDA graphs."""
     level_rule: LevelRule = "containment"
     """How masks get their level: by containment relative to the object, or as the original by area or percentile."""
     device: str = "auto"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -165,4 +166,15 @@ class MaskGenerator(Protocol):
         self, rgb: UInt8[np.ndarray, "h w 3"], *, foreground: Bool[np.ndarray, "h w"] | None = None
     ) -> MaskSet:
         """All masks of a picture; `foreground` marks the pixels worth asking about."""
+        ...
+
+
+@runtime_checkable
+class ViewMaskGenerator(MaskGenerator, Protocol):
+    """A generator that takes several views at a time, as stage 2 asks it."""
+
+    def generate_many(
+        self, pictures: Sequence[np.ndarray], *, foregrounds: Sequence[np.ndarray | None] | None = None
+    ) -> list[MaskSet]:
+        """The masks of several pictures, which may share work."""
         ...

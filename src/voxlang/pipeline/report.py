@@ -15,8 +15,8 @@ from voxlang.core.levels import LEVELS
 from voxlang.evaluate.metrics import EvalReport
 from voxlang.pipeline.infer import InferResult
 from voxlang.pipeline.run import Run
+from voxlang.pipeline.stage2 import Stage2Result
 from voxlang.query.highlight import prompt_color
-from voxlang.supervision.stats import LevelStatistics
 
 SHOWN_VIEWS = 12
 SHOWN_PANELS = 4
@@ -25,14 +25,13 @@ SHOWN_PANELS = 4
 def report_run(
     run: Run,
     answers: InferResult,
-    statistics: LevelStatistics,
-    history: list[dict[str, float | int]],
+    stage2: Stage2Result,
     *,
     psnr_db: float | None,
     scores: EvalReport | None,
 ) -> Path:
     """Write report.html and report.json; returns the path of report.html."""
-    final = history[-1] if history else {}
+    final = stage2.history[-1] if stage2.history else {}
     levels = {
         row.level: {
             "masks": row.count,
@@ -41,7 +40,7 @@ def report_run(
             "coverage": row.coverage,
             "final_loss": final.get(f"loss_{row.level}"),
         }
-        for row in statistics.rows
+        for row in stage2.statistics.rows
     }
     volume = run.input.volume
     provenance = read_json(run.folder.provenance_path)["starts"][-1]
@@ -60,6 +59,7 @@ def report_run(
         "versions": provenance.pop("versions"),
         "stages": run.clock.records(),
         "levels": levels,
+        "prompts": {"grid_points": stage2.prompts.grid, "skipped": stage2.prompts.skipped},
         "queries": [_query_row(i, r, answers, scores) for i, r in enumerate(answers.results)],
         "mean_iou": None if scores is None else scores.value("iou"),
         "psnr_db": psnr_db,
@@ -69,7 +69,7 @@ def report_run(
         views=_saved_pictures(run.folder.folder("views"), SHOWN_VIEWS),
         mask_panels=_saved_pictures(run.folder.folder("masks"), SHOWN_PANELS),
         queries=answers.pictures,
-        charts=_charts(history),
+        charts=_charts(stage2.history),
     )
     path = write_report(run.folder.path, report, pictures)
     run.tracker.log_artifact("report", path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +13,14 @@ from voxlang.core.digest import digest_json
 from voxlang.core.errors import ArtifactError, CacheError
 from voxlang.core.levels import LEVELS
 from voxlang.embed.crops import policy_digest
-from voxlang.embed.embed_masks import embed_masks
+from voxlang.embed.embed_masks import embed_views
 from voxlang.embed.encoder import ImageTextEncoder, load_encoder
+from voxlang.masks.fast.grid import PointCounts, count_points
+from voxlang.masks.fast.parameters import MaskParameters
 from voxlang.masks.generate import sam_generator_from_settings
 from voxlang.masks.levels import partition_levels
 from voxlang.masks.paint import level_panels, save_png
-from voxlang.masks.types import MaskGenerator
+from voxlang.masks.types import ViewMaskGenerator
 from voxlang.pipeline.run import Run
 from voxlang.pipeline.views import ViewPlan, picture_bytes, plan_views, render_views, visible_voxels
 from voxlang.render.samples import RaySamples, ray_samples
@@ -47,6 +50,7 @@ class Stage2Result:
     lifted: LiftedMasks
     field: SemanticField
     statistics: LevelStatistics
+    prompts: PointCounts
     history: list[dict[str, float | int]]
 
 
@@ -56,9 +60,10 @@ def run_stage2(run: Run) -> Stage2Result:
         plan = plan_views(run)
         views = render_views(run, plan)
     targets = make_targets(run, plan, views)
+    prompts = count_prompts(run, views)
     statistics = report_levels(run, targets)
     lifted, field, history = lift_and_train(run, plan, targets)
-    return Stage2Result(plan, lifted, field, statistics, history)
+    return Stage2Result(plan, lifted, field, statistics, prompts, history)
 
 
 def make_targets(run: Run, plan: ViewPlan, views: list[RenderedView]) -> list[ViewTarget]:
@@ -74,16 +79,32 @@ def make_targets(run: Run, plan: ViewPlan, views: list[RenderedView]) -> list[Vi
             return read_cache(path, expected=inputs)
         store = ViewStore(Path(run.config.cache_dir), inputs)
         key = digest_json(inputs)
-        for i, view in enumerate(tqdm(views, desc="masks and embeddings", disable=None)):
-            if store.get(i) is None:
-                store.put(i, _target_of(run, view, generator, encoder, key, i))
+        missing = [i for i in range(len(views)) if store.get(i) is None]
+        with tqdm(
+            total=len(views), initial=len(views) - len(missing), desc="masks and embeddings", disable=None
+        ) as bar:
+            together = run.config.sam.views_per_pass
+            for start in range(0, len(missing), together):
+                group = missing[start : start + together]
+                for i, target in _targets_of(run, {i: views[i] for i in group}, generator, encoder, key):
+                    store.put(i, target)
+                    bar.update()
         targets = store.assemble(path, len(views))
     run.tracker.log_artifact("cache", path)
     print(f"stage 2: {len(targets)} views -> {path}")
     return targets
 
 
-def target_inputs(run: Run, plan: ViewPlan, generator: MaskGenerator, encoder: ImageTextEncoder) -> dict[str, str]:
+def count_prompts(run: Run, views: list[RenderedView]) -> PointCounts:
+    """Grid points of all views, and how many of them lie on empty pixels and are not asked."""
+    parameters = MaskParameters(**run.config.sam.official_parameters())
+    per_view = [count_points(parameters, view.opacity.shape, _worth_asking(run, view)) for view in views]
+    prompts = sum(per_view, PointCounts(0, 0))
+    print(f"stage 2: {prompts.skipped} of {prompts.grid} grid points lie on empty pixels and are not asked")
+    return prompts
+
+
+def target_inputs(run: Run, plan: ViewPlan, generator: ViewMaskGenerator, encoder: ImageTextEncoder) -> dict[str, str]:
     """Digest by name of everything that a view target depends on; the cache is refused when one of them changes."""
     return {
         **plan.inputs,
@@ -159,26 +180,33 @@ def sample_views(run: Run, plan: ViewPlan, *, min_weight: float) -> list[RaySamp
     ]
 
 
-def _target_of(
-    run: Run, view: RenderedView, generator: MaskGenerator, encoder: ImageTextEncoder, key: str, i: int
-) -> ViewTarget:
-    shown = view.opacity > OBJECT_OPACITY
-    rgb = picture_bytes(view.rgb)
-    foreground = shown if run.config.sam.skip_empty else None
-    masks = generator.generate(rgb, foreground=foreground)
-    hierarchy = partition_levels(masks, shown, rule=run.config.sam.level_rule)
-    embeddings = embed_masks(
-        view.rgb,
-        hierarchy.masks,
+def _worth_asking(run: Run, view: RenderedView) -> np.ndarray | None:
+    return view.opacity > OBJECT_OPACITY if run.config.sam.skip_empty else None
+
+
+def _targets_of(
+    run: Run, views: dict[int, RenderedView], generator: ViewMaskGenerator, encoder: ImageTextEncoder, key: str
+) -> Iterator[tuple[int, ViewTarget]]:
+    """Segment, sort and embed some views together; their crops share the encoder's batches."""
+    pictures = [picture_bytes(view.rgb) for view in views.values()]
+    mask_sets = generator.generate_many(pictures, foregrounds=[_worth_asking(run, view) for view in views.values()])
+    hierarchies = [
+        partition_levels(masks, view.opacity > OBJECT_OPACITY, rule=run.config.sam.level_rule)
+        for masks, view in zip(mask_sets, views.values(), strict=True)
+    ]
+    embeddings = embed_views(
+        [view.rgb for view in views.values()],
+        [hierarchy.masks for hierarchy in hierarchies],
         encoder,
         policy=run.config.embed.policy,
         batch_size=run.config.embed.batch_size,
         background=run.config.embed.background,
     )
-    panels = level_panels(rgb, hierarchy)
-    save_png(run.folder.folder("masks") / f"view_{i:03d}.png", panels)
-    run.tracker.log_image("mask_panels", panels, i)
-    return make_view_target(view, hierarchy, embeddings, key=key)
+    for (i, view), rgb, hierarchy, vectors in zip(views.items(), pictures, hierarchies, embeddings, strict=True):
+        panels = level_panels(rgb, hierarchy)
+        save_png(run.folder.folder("masks") / f"view_{i:03d}.png", panels)
+        run.tracker.log_image("mask_panels", panels, i)
+        yield i, make_view_target(view, hierarchy, vectors, key=key)
 
 
 def _find_current(path: Path, inputs: dict[str, str]) -> bool:

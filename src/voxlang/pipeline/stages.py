@@ -23,7 +23,7 @@ def run_all(run: Run) -> None:
     stage2 = run_stage2(run)
     answers = run_infer(run, stage2=stage2)
     scores = score(run, answers) if run.input.truth is not None else None
-    report_run(run, answers, stage2.statistics, stage2.history, psnr_db=psnr_db, scores=scores)
+    report_run(run, answers, stage2, psnr_db=psnr_db, scores=scores)
 
 
 def score(run: Run, answers: InferResult) -> EvalReport:

@@ -12,6 +12,7 @@ from voxlang.masks.fast.candidates import RawMasks
 from voxlang.masks.fast.decoder import Decoded, FastDecoder, PictureMaps
 from voxlang.masks.fast.encode import PictureFeatures
 from voxlang.masks.fast.parameters import MaskParameters
+from voxlang.masks.fast.speed import Precision, reduced_precision
 
 if TYPE_CHECKING:
     import torch
@@ -41,6 +42,8 @@ def ask_points(
     points: Float64[np.ndarray, "n 2"],
     size: tuple[int, int],
     parameters: MaskParameters,
+    *,
+    dtype: Precision = "float32",
 ) -> Iterator[RawMasks]:
     """The masks of points on one crop whose predicted IoU passes, in the order of the points.
 
@@ -50,6 +53,7 @@ def ask_points(
         points: x, y in [0, 1] of the crop.
         size: height and width of the crop in pixels.
         parameters: of these `pred_iou_thresh`, `multimask_output`, `use_m2m` and `points_per_batch` matter here.
+        dtype: arithmetic of the matrix products.
     """
     import torch
 
@@ -61,21 +65,24 @@ def ask_points(
     maps = decoder.picture_maps(features)
     refined_maps = decoder.picture_maps(features, mask_prompts=True) if parameters.use_m2m else None
     for part in torch.arange(len(inputs)).split(length):
-        decoded = decoder.decode(maps, inputs[part])
+        with reduced_precision(device, dtype):
+            decoded = decoder.decode(maps, inputs[part])
+            every = -np.inf if refined_maps is not None else floor
+            index, scores, logits = _choose(decoder, maps, decoded, parameters.multimask_output, every)
         if refined_maps is None:
-            chosen = _choose(decoder, maps, decoded, parameters.multimask_output, floor)
-            yield _raw(pixels[part], *chosen)
+            yield _raw(pixels[part], index, scores, logits)
             continue
-        index, _, logits = _choose(decoder, maps, decoded, parameters.multimask_output, -np.inf)
         prompts = logits.clamp(-_PROMPT_LOGITS, _PROMPT_LOGITS)[:, None]
         for again in torch.arange(len(index)).split(length):
             places = part[index[again].cpu()]
-            decoded = decoder.decode(refined_maps, inputs[places], prompts[again])
-            yield _raw(pixels[places], *_choose(decoder, refined_maps, decoded, False, floor))
+            with reduced_precision(device, dtype):
+                decoded = decoder.decode(refined_maps, inputs[places], prompts[again])
+                chosen = _choose(decoder, refined_maps, decoded, False, floor)
+            yield _raw(pixels[places], *chosen)
 
 
 def _raw(pixels: Tensor, index: Tensor, scores: Tensor, logits: Tensor) -> RawMasks:
-    return RawMasks(pixels[index.cpu()].numpy(), scores.cpu().numpy(), logits)
+    return RawMasks(pixels[index.cpu()].numpy(), scores.float().cpu().numpy(), logits)
 
 
 def _choose(

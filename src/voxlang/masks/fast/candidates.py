@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
 from voxlang.core.errors import MaskError
-from voxlang.masks.fast.grid import Crop
+from voxlang.masks.fast.grid import Crop, PointCounts
 from voxlang.masks.fast.parameters import CLEANING_CUT, MaskParameters
 from voxlang.masks.fast.resize import Patch, cut_out, draw, measure, whole_logits
 from voxlang.masks.fast.suppress import near_crop_edge, suppress
@@ -164,10 +164,8 @@ class Candidates:
     """Height and width of the picture."""
     low_size: tuple[int, int]
     """Height and width of the low-resolution logits."""
-    n_points: int
-    """Points of all grids."""
-    n_skipped: int
-    """Of these, points that were not asked."""
+    counts: PointCounts
+    """Points asked and skipped."""
     floor: MaskParameters
     """Parameters of the collection: what lies below its thresholds was not kept."""
     crops: list[CropCandidates]
@@ -207,5 +205,5 @@ class Candidates:
 
         for start in range(0, len(crop.scores), n):
             part = slice(start, start + n)
-            logits = [whole_logits(patch, self.low_size, self.floor.lowest_cut) for patch in crop.patches[part]]
+            logits = [whole_logits(patch, self.low_size, self.floor.lowest_cut - 1) for patch in crop.patches[part]]
             yield RawMasks(crop.points[part], crop.scores[part], torch.from_numpy(np.stack(logits)))

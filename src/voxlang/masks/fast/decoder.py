@@ -19,6 +19,7 @@ from voxlang.masks.fast.lowrank import (
     image_scores,
     inverse_deviation,
     shared_product,
+    softmax,
 )
 from voxlang.masks.fast.upscale import Upscaler
 
@@ -238,7 +239,7 @@ class FastDecoder:
     def _attend(self, attention, queries: Tensor, maps: tuple, image: LowRankTokens | None) -> Tensor:
         keys, values, value_constant = maps
         scores = image_scores(self._scaled_heads(attention.q_proj(queries)), keys, image)
-        return attention.out_proj(image_context(scores.softmax(-1), values, value_constant, image))
+        return attention.out_proj(image_context(softmax(scores, 3), values, value_constant, image))
 
     def _last_attention(
         self, queries: Tensor, position: Tensor, maps: PictureMaps, image: LowRankTokens, places: list[int]
@@ -252,7 +253,7 @@ class FastDecoder:
         """Attention from the image: its weights [b (h t) n], and the tokens' values [b h t d]."""
         attention = (self._block0, self._block1)[place].cross_attn_image_to_token
         keys = self._scaled_heads(attention.k_proj(queries + position))
-        weights = image_scores(keys, maps.to_tokens[place], image).softmax(2)
+        weights = softmax(image_scores(keys, maps.to_tokens[place], image), 2)
         b, h, t, n = weights.shape
         return weights.reshape(b, h * t, n), self._by_head(attention.v_proj(queries))
 
@@ -262,12 +263,12 @@ class FastDecoder:
         """Image tokens after block 0: base + weights^T (values W_out), normalised."""
         import torch
 
-        factors, products = weights, shared_product(values, maps.cross[0][0]).reshape(weights.shape)
+        factors, products = weights, [shared_product(values, maps.cross[0][0])]
         vectors = self._rows(values, self._out0())
         if start is not None:
             b = len(weights)
             factors = torch.cat([factors, start.factors], dim=1)
-            products = torch.cat([products, maps.cross_mask[0].expand(b, -1, -1)], dim=1)
+            products.append(maps.cross_mask[0].expand(b, -1, -1))
             vectors = torch.cat([vectors, self._mask_vectors().expand(b, -1, -1)], dim=1)
         norm = self._block0.norm4
         scale = inverse_deviation(
@@ -286,11 +287,10 @@ class FastDecoder:
         """Image tokens after block 1, in the same form with the vectors of both blocks."""
         import torch
 
-        b, r, n = weights.shape
-        products = [shared_product(values0, maps.cross[1][0]).reshape(b, r, n)]
-        if image.factors.shape[1] > r:
-            products.append(maps.cross_mask[1].expand(b, -1, -1))
-        products.append(shared_product(values1, maps.cross[1][1]).reshape(b, r, n))
+        products = [shared_product(values0, maps.cross[1][0])]
+        if image.factors.shape[1] > weights.shape[1]:
+            products.append(maps.cross_mask[1].expand(len(weights), -1, -1))
+        products.append(shared_product(values1, maps.cross[1][1]))
         shift = self._shift1() / self.heads
         vectors = torch.cat([_centred(image.vectors), self._rows(values1, self._out1()) + shift], dim=1)
         factors = torch.cat([image.factors, weights], dim=1)
@@ -298,7 +298,7 @@ class FastDecoder:
         scale = inverse_deviation(
             LowRankTokens(image.scale, factors, vectors),
             base_square=maps.square[1],
-            base_products=torch.cat(products, dim=1),
+            base_products=products,
             base_constant=maps.cross_constant,
             channels=self.channels,
             eps=norm.eps,

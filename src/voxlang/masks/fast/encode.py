@@ -51,4 +51,5 @@ def encode_pictures(model: SAM2Base, pictures: Sequence[np.ndarray]) -> list[Pic
     embedding = levels[-1]
     if model.directly_add_no_mem_embed:
         embedding = embedding + model.no_mem_embed.view(1, -1, 1, 1)
-    return [PictureFeatures(embedding[i], tuple(level[i] for level in levels[:-1])) for i in range(len(pictures))]
+    fine = [level.float() for level in levels[:-1]]
+    return [PictureFeatures(e.float(), tuple(level[i] for level in fine)) for i, e in enumerate(embedding)]

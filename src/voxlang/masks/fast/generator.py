@@ -24,15 +24,17 @@ from voxlang.masks.fast.candidates import (
 )
 from voxlang.masks.fast.decoder import FastDecoder
 from voxlang.masks.fast.encode import encode_pictures
-from voxlang.masks.fast.grid import Crop, crops_of, grid_of_layer, points_on_foreground
+from voxlang.masks.fast.grid import Crop, PointCounts, count_points, crops_of, grid_of_layer, points_on_foreground
 from voxlang.masks.fast.parameters import MaskParameters
 from voxlang.masks.fast.rle import coco_rle, uncompressed_rle
+from voxlang.masks.fast.speed import SpeedSettings, compile_parts, reduced_precision
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
 
 Picture = UInt8[np.ndarray, "h w 3"]
 Foreground = Bool[np.ndarray, "h w"]
+EXACT = SpeedSettings()
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,10 +49,8 @@ class FoundMasks:
     """Height and width of the low-resolution logits."""
     threshold: float
     """Logit above which a pixel belongs to a mask."""
-    n_points: int
-    """Points of all grids."""
-    n_skipped: int
-    """Of these, points that were not asked because they lie on empty pixels."""
+    counts: PointCounts
+    """Points asked and skipped."""
 
     def __len__(self) -> int:
         return len(self.masks)
@@ -67,7 +67,6 @@ class _Task:
     picture: int
     crop: Crop
     points: Float64[np.ndarray, "n 2"]
-    n_skipped: int
 
 
 class FastMaskGenerator:
@@ -75,17 +74,18 @@ class FastMaskGenerator:
 
     Args:
         model: any SAM2Base in eval mode, on its device.
-        pictures_per_pass: pictures or crops that go through the encoder together.
+        speed: how the work is done; the default is exact.
         parameters: those of `SAM2AutomaticMaskGenerator`, with its names and defaults; see `MaskParameters`.
 
     Raises:
         ConfigError: parameters out of range, or a decoder that is not built as SAM 2's.
     """
 
-    def __init__(self, model: SAM2Base, *, pictures_per_pass: int = 1, **parameters: Any) -> None:
+    def __init__(self, model: SAM2Base, *, speed: SpeedSettings = EXACT, **parameters: Any) -> None:
         self.model, self.parameters = model, MaskParameters(**parameters)
-        self._pictures_per_pass = pictures_per_pass
+        self._speed = speed
         self._decoder = FastDecoder(model)
+        compile_parts(model, self._decoder, speed.compile)
 
     def generate(self, image: Picture) -> list[dict[str, Any]]:
         """The records of `SAM2AutomaticMaskGenerator.generate`: segmentation, area, bbox (XYWH), predicted_iou,
@@ -102,18 +102,18 @@ class FastMaskGenerator:
         """All masks of several pictures, which go through the encoder together."""
         import torch
 
-        tasks = self._tasks(pictures, foregrounds or [None] * len(pictures))
+        foregrounds = foregrounds or [None] * len(pictures)
+        tasks = self._tasks(pictures, foregrounds)
         kept: list[list[KeptMasks]] = [[] for _ in pictures]
         with torch.inference_mode():
             for task, answers in self._answers(pictures, tasks):
                 size = pictures[task.picture].shape[:2]
                 parts = [filter_masks(raw, task.crop, size, self.parameters) for raw in answers]
                 kept[task.picture].append(distinct_in_crop(join(parts), self.parameters))
-        found = []
-        for i, rgb in enumerate(pictures):
-            own = [task for task in tasks if task.picture == i]
-            found.append(self._found(kept[i], rgb.shape[:2], *_point_counts(own), self.parameters))
-        return found
+        return [
+            self._found(own, rgb.shape[:2], count_points(self.parameters, rgb.shape[:2], foreground), self.parameters)
+            for own, rgb, foreground in zip(kept, pictures, foregrounds, strict=True)
+        ]
 
     def collect(self, rgb: Picture, *, foreground: Foreground | None = None) -> Candidates:
         """All answers above this generator's `pred_iou_thresh`, for filtering with thresholds that are not lower."""
@@ -122,7 +122,8 @@ class FastMaskGenerator:
         tasks, lowest = self._tasks([rgb], [foreground]), self.parameters.lowest_cut
         with torch.inference_mode():
             crops = [crop_candidates(task.crop, answers, lowest) for task, answers in self._answers([rgb], tasks)]
-        return Candidates(rgb.shape[:2], self._decoder.mask_size, *_point_counts(tasks), self.parameters, crops)
+        counts = count_points(self.parameters, rgb.shape[:2], foreground)
+        return Candidates(rgb.shape[:2], self._decoder.mask_size, counts, self.parameters, crops)
 
     def refilter(self, candidates: Candidates, **parameters: Any) -> FoundMasks:
         """The masks that `find` gives with some parameters changed, without asking the model.
@@ -136,16 +137,15 @@ class FastMaskGenerator:
         for crop in candidates.crops:
             parts = [filter_masks(raw, crop.crop, candidates.size, changed) for raw in candidates.batches(crop)]
             kept.append(distinct_in_crop(join(parts), changed))
-        return self._found(kept, candidates.size, candidates.n_points, candidates.n_skipped, changed)
+        return self._found(kept, candidates.size, candidates.counts, changed)
 
     def _tasks(self, pictures: Sequence[np.ndarray], foregrounds: Sequence[np.ndarray | None]) -> list[_Task]:
         p = self.parameters
         tasks = []
         for i, (rgb, foreground) in enumerate(zip(pictures, foregrounds, strict=True)):
             for crop in crops_of(*rgb.shape[:2], p.crop_n_layers, p.crop_overlap_ratio):
-                grid = grid_of_layer(p, crop.layer)
-                points = points_on_foreground(grid, foreground, crop.box)
-                tasks.append(_Task(i, crop, points, len(grid) - len(points)))
+                points = points_on_foreground(grid_of_layer(p, crop.layer), foreground, crop.box)
+                tasks.append(_Task(i, crop, points))
         return tasks
 
     def _answers(
@@ -153,29 +153,27 @@ class FastMaskGenerator:
     ) -> Iterator[tuple[_Task, Iterator[RawMasks]]]:
         """Encode the crops that have points, some at a time, and ask."""
         asked = [task for task in tasks if len(task.points)]
-        for start in range(0, len(asked), self._pictures_per_pass):
-            together = asked[start : start + self._pictures_per_pass]
+        speed = self._speed
+        for start in range(0, len(asked), speed.pictures_per_pass):
+            together = asked[start : start + speed.pictures_per_pass]
             crops = [pictures[t.picture][t.crop.y0 : t.crop.y1, t.crop.x0 : t.crop.x1] for t in together]
-            for task, features in zip(together, encode_pictures(self.model, crops), strict=True):
-                yield task, ask_points(self._decoder, features, task.points, task.crop.size, self.parameters)
+            with reduced_precision(self.model.device, speed.encoder_dtype):
+                encoded = encode_pictures(self.model, crops)
+            for task, features in zip(together, encoded, strict=True):
+                size, dtype = task.crop.size, speed.decoder_dtype
+                yield task, ask_points(self._decoder, features, task.points, size, self.parameters, dtype=dtype)
 
     def _found(
         self,
         kept: list[KeptMasks],
         size: tuple[int, int],
-        n_points: int,
-        n_skipped: int,
+        counts: PointCounts,
         parameters: MaskParameters,
     ) -> FoundMasks:
         masks = join(kept)
         if parameters.crop_n_layers > 0:
             masks = distinct_in_picture(masks, parameters)
-        return FoundMasks(masks, size, self._decoder.mask_size, parameters.mask_threshold, n_points, n_skipped)
-
-
-def _point_counts(tasks: list[_Task]) -> tuple[int, int]:
-    """Points of all grids, and how many of them are not asked."""
-    return sum(len(t.points) + t.n_skipped for t in tasks), sum(t.n_skipped for t in tasks)
+        return FoundMasks(masks, size, self._decoder.mask_size, parameters.mask_threshold, counts)
 
 
 def official_records(found: FoundMasks, output_mode: str = "binary_mask") -> list[dict[str, Any]]:

@@ -67,6 +67,30 @@ def crops_of(height: int, width: int, n_layers: int, overlap_ratio: float) -> li
     return [crop for crop in crops if min(crop.size) > 0]
 
 
+@dataclass(frozen=True)
+class PointCounts:
+    """How many prompts a picture costs."""
+
+    grid: int
+    """Points of the grids of all crops."""
+    skipped: int
+    """Of these, points that are not asked because they lie on empty pixels."""
+
+    def __add__(self, other: PointCounts) -> PointCounts:
+        return PointCounts(self.grid + other.grid, self.skipped + other.skipped)
+
+
+def count_points(
+    parameters: MaskParameters, size: tuple[int, int], foreground: Bool[np.ndarray, "h w"] | None
+) -> PointCounts:
+    """The points of a picture of this height and width, counted without asking a model."""
+    total = PointCounts(0, 0)
+    for crop in crops_of(*size, parameters.crop_n_layers, parameters.crop_overlap_ratio):
+        grid = grid_of_layer(parameters, crop.layer)
+        total += PointCounts(len(grid), len(grid) - len(points_on_foreground(grid, foreground, crop.box)))
+    return total
+
+
 def points_on_foreground(
     points: Float64[np.ndarray, "n 2"], foreground: Bool[np.ndarray, "h w"] | None, crop_xyxy: Sequence[int]
 ) -> Float64[np.ndarray, "m 2"]:

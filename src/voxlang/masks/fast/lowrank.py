@@ -12,6 +12,7 @@ convolution) is applied to the base once per picture and to the few vectors once
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -127,11 +128,16 @@ def image_context(
     return context.transpose(1, 2).reshape(b, t, h * d)
 
 
+def softmax(scores: Float[Tensor, "b h t n"], dim: int) -> Float[Tensor, "b h t n"]:
+    """Softmax over tokens (dim 2) or pixels (dim 3), without a copy of scores that lie heads outermost."""
+    return scores.transpose(0, 1).softmax(dim).transpose(0, 1)
+
+
 def inverse_deviation(
     tokens: LowRankTokens,
     *,
     base_square: Float[Tensor, "n"],
-    base_products: Float[Tensor, "b r n"],
+    base_products: Sequence[Tensor],
     base_constant: Float[Tensor, "n"] | None,
     channels: int,
     eps: float,
@@ -145,22 +151,29 @@ def inverse_deviation(
     Args:
         tokens: factors, centred vectors and the base's scale.
         base_square: squared length of the base at each pixel.
-        base_products: inner product of each vector with the base at each pixel.
+        base_products: inner product of each vector with the base at each pixel, some vectors at a time: [b rows n] or
+            [b h t n].
         base_constant: what is missing in `base_products`, summed over the factors, for parts of the vectors that are
             the same for all prompts.
         channels: number of channels.
         eps: as in the layer.
     """
+    import torch
+
+    n = len(base_square)
     gram = tokens.vectors @ tokens.vectors.transpose(1, 2)
     quadratic = _triangular_product(gram, tokens.factors)
-    if tokens.scale is None:
-        total = (quadratic.add_(base_products, alpha=2).mul_(tokens.factors)).sum(1).add_(base_square)
-    else:
-        total = (quadratic.addcmul_(base_products, 2 * tokens.scale[:, None]).mul_(tokens.factors)).sum(1)
-        shared = tokens.scale * base_square
-        if base_constant is not None:
-            shared.add_(base_constant, alpha=2)
-        total.addcmul_(tokens.scale, shared)
+    scale = tokens.factors.new_ones((1, n)) if tokens.scale is None else tokens.scale
+    done = 0
+    for products in base_products:
+        rows = products.shape[1:-1]
+        part = quadratic[:, done : done + rows.numel()].view(-1, *rows, n)
+        part.addcmul_(products, 2 * scale.view(-1, *[1] * len(rows), n))
+        done += rows.numel()
+    shared = scale * base_square
+    if base_constant is not None:
+        shared.add_(base_constant, alpha=2)
+    total = torch.addcmul(quadratic.mul_(tokens.factors).sum(1), scale, shared)
     return total.mul_(1 / channels).clamp_(min=0).add_(eps).rsqrt_()
 
 
@@ -169,8 +182,5 @@ def _triangular_product(gram: Float[Tensor, "b r r"], factors: Float[Tensor, "b 
     import torch
 
     half = gram.shape[1] // 2
-    product = torch.empty_like(factors)
-    torch.bmm(gram[:, :half, :half], factors[:, :half], out=product[:, :half])
     lower = torch.cat([2 * gram[:, half:, :half], gram[:, half:, half:]], dim=2)
-    torch.bmm(lower, factors, out=product[:, half:])
-    return product
+    return torch.cat([gram[:, :half, :half] @ factors[:, :half], lower @ factors], dim=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Float64
@@ -14,7 +13,7 @@ CLEANING_CUT = 0.0
 """Holes and islands are those of the masks at this logit, whatever `mask_threshold` says: sam2's generator does not
 hand its threshold on to the predictor that cleans."""
 
-OutputMode = Literal["binary_mask", "uncompressed_rle", "coco_rle"]
+OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +50,8 @@ class MaskParameters:
     """Points (x, y) in [0, 1] for each layer, instead of `points_per_side`."""
     min_mask_region_area: int = 0
     """Holes and islands of at most this many low-resolution pixels are removed from each mask; 0 = off."""
-    output_mode: OutputMode = "binary_mask"
-    """Form of the masks in `generate`."""
+    output_mode: str = "binary_mask"
+    """Form of the masks in `generate`, one of OUTPUT_MODES."""
     use_m2m: bool = False
     """Refine each mask once with itself as prompt."""
     multimask_output: bool = True
@@ -62,7 +61,7 @@ class MaskParameters:
         counts = ("points_per_batch", "crop_n_points_downscale_factor")
         checks = {
             "points_per_side": self.points_per_side is None or self.points_per_side >= 1,
-            "output_mode": self.output_mode in get_args(OutputMode),
+            "output_mode": self.output_mode in OUTPUT_MODES,
             **{name: getattr(self, name) >= 1 for name in counts},
             **{name: getattr(self, name) >= 0 for name in ("crop_n_layers", "min_mask_region_area")},
         }

@@ -99,7 +99,7 @@ def cut_out(logits: Float32[np.ndarray, "mh mw"], lowest_cut: float) -> Patch:
 
 
 def whole_logits(patch: Patch, low_size: tuple[int, int], outside: float) -> Float32[np.ndarray, "mh mw"]:
-    """A patch in its place; all other logits are `outside`, which must not lie above the cut of the patch."""
+    """A patch in its place; all other logits are `outside`, which must lie below the cut of the patch."""
     whole = np.full(low_size, outside, np.float32)
     height, width = patch.logits.shape
     whole[patch.top : patch.top + height, patch.left : patch.left + width] = patch.logits

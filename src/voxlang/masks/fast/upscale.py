@@ -59,7 +59,7 @@ class Upscaler:
         n = len(base)
         vectors = image.vectors @ _as_matrix(self._first.weight)
         strip = n if filters.is_cuda else min(n, STRIP)
-        out = torch.empty((b, k, n, 16), dtype=filters.dtype, device=filters.device)
+        out = torch.empty((b, k, n, 16), device=filters.device)
         for start in range(0, n, strip):
             rows = slice(start, start + strip)
             fine_rows = fine if fine.ndim == 1 else fine[4 * start : 4 * (start + strip)]
