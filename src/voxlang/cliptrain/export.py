@@ -28,7 +28,8 @@ def export_model(result: ClipTrainResult, config: ClipTrainConfig) -> Path:
         weights=result.model.state_dict(),
         tokenizer=result.tokenizer,
     )
-    recipe = config.model_dump(mode="json", exclude={"render_dirs", "dev_dirs", "crops_dir", "run_dir", "export_dir"})
+    places = {"render_dirs", "dev_dirs", "crops_dir", "run_dir", "export_dir", "image_start"}
+    recipe = config.model_dump(mode="json", exclude=places)
     record: dict[str, Any] = {
         "weights_digest": digest_file(folder / WEIGHTS_NAME),
         "recipe_digest": digest_json(recipe),
@@ -39,5 +40,7 @@ def export_model(result: ClipTrainResult, config: ClipTrainConfig) -> Path:
         "concepts": len(result.table),
         "licence": "MIT",
     }
+    if config.image_start:
+        record["image_start_digest"] = digest_file(Path(config.image_start) / WEIGHTS_NAME)
     write_json(folder / RECORD_NAME, record)
     return folder
