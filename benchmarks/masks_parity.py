@@ -73,8 +73,8 @@ def match(ours: Records, theirs: Records) -> list[tuple[Any, Any]]:
 def random_thresholds(rng: np.random.Generator) -> dict[str, float]:
     """Thresholds anywhere in the range in which random weights answer."""
     return {
-        "pred_iou_thresh": float(rng.uniform(0.2, 0.6)),
-        "stability_score_thresh": float(rng.uniform(0.1, 0.9)),
+        "pred_iou_thresh": float(rng.uniform(0.1, 0.6)),
+        "stability_score_thresh": float(rng.uniform(0.05, 0.8)),
         "box_nms_thresh": float(rng.uniform(0.5, 1.0)),
         "stability_score_offset": float(rng.uniform(0.3, 1.5)),
     }
