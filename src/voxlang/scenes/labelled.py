@@ -8,6 +8,7 @@ import numba
 import numpy as np
 from jaxtyping import Bool, Float32, Int16, UInt16
 from numba import prange
+from scipy.ndimage import uniform_filter
 
 from voxlang.core.errors import VolumeError
 from voxlang.core.levels import LEVELS
@@ -25,6 +26,8 @@ MIN_OPACITY = 0.3
 """A pixel shows a part only from this opacity on."""
 MAX_BACKGROUND = 0.5
 """A pixel shows no part when unlabelled voxels carry more than this share of its opacity."""
+SEEN_PX, SHOWN_PX = 3, 5
+"""Neighbourhoods, in pixels, over which it is decided whether and what a pixel shows; see `part_maps`."""
 
 HIDDEN_ALPHA = 1e-3
 """A part whose typical value has no more opacity than this over one unit distance counts as hidden."""
@@ -112,12 +115,17 @@ def part_maps(weights: Float32[np.ndarray, "h w k"], tree: PartTree) -> Int16[np
     Each label stands for its ancestor on the level. Labels without one count together as "none", so that a SMALL part
     is named only where it outweighs what has no SMALL part. Background does not count unless it carries more than half
     of the pixel's opacity; then the pixel shows nothing.
+
+    Where two parts weigh about the same, as through a translucent wall, single pixels flicker between them, and nobody
+    would draw such a region. So a pixel shows something if most of its 3x3 neighbourhood does, and what it shows is
+    decided by the mean weights of the 5x5 pixels around it.
     """
     maps = level_maps(tree)
     opacity = weights.sum(axis=-1)
     seen = (opacity > MIN_OPACITY) & (weights[..., 0] <= MAX_BACKGROUND * opacity)
+    seen = uniform_filter(seen.astype(np.float32), SEEN_PX, mode="nearest") > 0.5
     out = np.full((len(LEVELS), *opacity.shape), -1, np.int16)
-    shown = weights[seen]
+    shown = uniform_filter(weights, (SHOWN_PX, SHOWN_PX, 1), mode="nearest")[seen]
     for level in LEVELS:
         ids = np.unique(maps[level][1:])
         if (ids >= 0).any():
