@@ -80,6 +80,7 @@ def test_the_command_leaves_a_model_that_stage_2_takes(tmp_path):
 
 def test_batches_grow_to_the_side_of_the_model(tmp_path):
     config = recipe(tmp_path)
+    config = config.model_copy(update={"phases": (config.phases[0].model_copy(update={"side": 256, "steps": 9}),)})
     batch = make_batch(config, make_sources(config), 3)
     assert at_side(batch, 256) is batch
     large = at_side(batch, 512)

@@ -124,7 +124,7 @@ def _made(node: dict[str, Any], place: str) -> Any:
             raise error.__cause__ from None
         raise ConfigError(
             "settings that the class can be made with",
-            got=str(error.__cause__ or error).splitlines()[0],
+            got=repr(error.__cause__ or error).splitlines()[0],
             where=place,
             do="compare them with configs/sam2/*.yaml",
         ) from error

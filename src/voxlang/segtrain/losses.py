@@ -115,14 +115,13 @@ def _auxiliary(answers: Answers, batch: Batch, config: LossConfig, numbers: dict
     for level, name in enumerate(("small", "part", "whole")):
         numbers[f"auxiliary_{name}"] = _weighted_mean(iou[..., level], weight[..., level])
     kinds = batch.dense.kinds[:, :, ::2, ::2]
-    known = kinds >= 0
-    if known.any():
-        logits, truth = answers.kind_logits.movedim(2, -1)[known], kinds[known]
-        weight = torch.where(truth > 0, 1.0, NOTHING_WEIGHT)
-        kind = (F.cross_entropy(logits, truth, reduction="none") * weight).sum() / weight.sum()
-        total = total + config.kinds * kind
-        numbers["kinds"] = kind.item()
-        numbers["kinds_right"] = _weighted_mean((logits.argmax(-1) == truth).float(), (truth > 0).float())
+    logits = answers.kind_logits.movedim(2, 1)
+    weight = torch.where(kinds > 0, 1.0, NOTHING_WEIGHT) * (kinds >= 0)
+    entropy = F.cross_entropy(logits, kinds.clamp(min=0), reduction="none")
+    kind = (entropy * weight).sum() / weight.sum().clamp(min=1)
+    total = total + config.kinds * kind
+    numbers["kinds"] = kind.item() if weight.any() else float("nan")
+    numbers["kinds_right"] = _weighted_mean((logits.argmax(1) == kinds).float(), (kinds > 0).float())
     return total
 
 
