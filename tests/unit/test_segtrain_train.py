@@ -6,12 +6,15 @@ import sys
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from voxlang.core.errors import ConfigError
 from voxlang.masks.build import build_sam2_model
 from voxlang.masks.generate import build_sam_generator
 from voxlang.segtrain.average import WeightAverage
+from voxlang.segtrain.command import TrainCommand, run_training, tracking_of_process
 from voxlang.segtrain.config import (
+    NO_TRACKING,
     PhaseConfig,
     SegTrainConfig,
     learning_rate_at,
@@ -23,6 +26,8 @@ from voxlang.segtrain.evaluate import ask_points
 from voxlang.segtrain.export import export_weights
 from voxlang.segtrain.shapes import draw_picture
 from voxlang.segtrain.train import load_student, train
+from voxlang.tracking.config import TrackerConfig
+from voxlang.tracking.replay import find_neptune_runs, read_neptune_run
 
 RECIPE = "configs/training/sam2_micro.yaml"
 
@@ -90,6 +95,29 @@ def test_a_resumed_training_ends_with_the_same_weights(recipe, tmp_path):
         train(halves.model_copy(update={"seed": 9}))
     loaded = load_student(halves)
     assert torch.equal(loaded.auxiliary.scale, rest.student.auxiliary.scale)
+
+
+def test_a_training_tells_its_losses_to_the_tracker(recipe, tmp_path, monkeypatch):
+    """By the training command, read back from neptune's offline log; other processes of torchrun say nothing."""
+    for name in ("NEPTUNE_API_TOKEN", "NEPTUNE_PROJECT"):
+        monkeypatch.delenv(name, raising=False)
+    told = recipe.model_copy(
+        update={
+            "phases": recipe.phases[:1],
+            "run_dir": str(tmp_path / "run"),
+            "export_path": str(tmp_path / "w.safetensors"),
+            "tracking": TrackerConfig(neptune="offline", trackio=False),
+        }
+    )
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(told.model_dump(mode="json")))
+    run_training(TrainCommand(config=tmp_path / "recipe.yaml"))
+    record = read_neptune_run(*find_neptune_runs(tmp_path))
+    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    losses = {m.step: m.value for m in record.metrics if m.name == "train/loss"}
+    assert losses == pytest.approx({row["step"]: row["loss"] for row in rows}, abs=1e-5) and len(losses) == 2
+    assert record.parameters["seed"] == told.seed and "training" in record.tags
+    monkeypatch.setenv("RANK", "1")
+    assert tracking_of_process(told) == NO_TRACKING
 
 
 def test_accumulated_batches_average_their_gradients(recipe, tmp_path):

@@ -9,8 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from voxlang.core.errors import ConfigError
 from voxlang.encoders.options import EncoderOptions
+from voxlang.tracking.config import TrackerConfig
 
 SourceName = Literal["shapes-simple", "shapes-full", "renders", "images"]
+
+
+NO_TRACKING = TrackerConfig(neptune="off", trackio=False)
+"""Tell nobody."""
 
 
 class PhaseConfig(BaseModel):
@@ -126,6 +131,8 @@ class SegTrainConfig(BaseModel):
     """A checkpoint is written this often."""
     log_every: int = Field(50, gt=0)
     """Steps between two lines of the log."""
+    tracking: TrackerConfig = TrackerConfig()
+    """Where losses and settings are told; `log_every` says how often."""
     seed: int = 0
     """Seed of weights, pictures and prompts."""
     device: str = "auto"
@@ -186,6 +193,7 @@ def smoke_config(config: SegTrainConfig, run_dir: str) -> SegTrainConfig:
             "warmup_steps": 0,
             "log_every": 1,
             "device": "cpu",
+            "tracking": NO_TRACKING,
         }
     )
 
