@@ -78,6 +78,9 @@ def test_micro():
     assert no_difference(sam2_shapes("micro"), sam2_skeleton(config))
     yaml = read_sam_config("micro")
     trunk, neck = yaml["image_encoder"]["trunk"], yaml["image_encoder"]["neck"]
+    assert sam2_size(config) == "micro"
+    assert (trunk["embed_dim"], tuple(trunk["stages"])) == (config.trunk.width, config.trunk.stages)
+    assert trunk["num_heads"] == config.trunk.heads
     assert tuple(trunk["window_spec"]) == config.trunk.windows
     assert tuple(trunk["global_att_blocks"]) == config.trunk.global_blocks
     assert tuple(neck["fpn_top_down_levels"]) == config.top_down
@@ -126,13 +129,14 @@ def test_sam2_in_transformers(release):
         assert len(back) == len(ours) + 2  # four point embeddings from one tensor, one copy of two dropped
 
 
-@pytest.mark.parametrize("size", PUBLISHED_HIERA)
+@pytest.mark.parametrize("size", [*PUBLISHED_HIERA, "micro"])
 def test_trunk_for_mmseg(size):
-    hub = as_meta(sam2_skeleton(PUBLISHED_SAM2.get((size, "2.1"), infer_sam2(sam2_shapes("micro"))[0])))
+    whole = infer_sam2(sam2_shapes("micro"))[0] if size == "micro" else PUBLISHED_SAM2[size, "2.1"]
+    hub = as_meta(sam2_skeleton(whole))
     trunk, report = MMSEG_TABLE.to_other(hub)
     assert report.is_whole
     config, _ = infer_trunk(shapes_of(trunk))
-    assert config == PUBLISHED_HIERA[size]
+    assert config == whole.trunk
     back, report = MMSEG_TABLE.to_hub(trunk)
     assert report.is_whole
     assert set(back) == {k for k in hub if k.startswith("image_encoder.trunk.")}

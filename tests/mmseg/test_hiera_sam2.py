@@ -16,6 +16,10 @@ from voxlang.masks.build import read_sam_config
 from voxlang.mmseg.converter import main as convert
 from voxlang.mmseg.hiera_sam2 import HieraSAM2
 
+TRUNK = read_sam_config("micro")["image_encoder"]["trunk"]
+WIDTHS = [TRUNK["embed_dim"] * 2**stage for stage in range(4)]
+BLOCKS = sum(TRUNK["stages"])
+OWN = dict(embed_dims=TRUNK["embed_dim"], num_layers=BLOCKS)
 MICRO = dict(type="Pretrained", checkpoint="checkpoints/voxlang_sam2_micro.safetensors")
 SIZES = {
     "tiny": dict(embed_dims=96, num_layers=12),
@@ -62,15 +66,14 @@ def test_a_sam2_checkpoint_and_what_the_converter_makes_of_it_are_the_same_backb
 
 @torch.no_grad()
 def test_everything_left_out_comes_from_the_checkpoint():
-    trunk = read_sam_config("micro")["image_encoder"]["trunk"]
     backbone = HieraSAM2(init_cfg=MICRO)
-    assert backbone.out_channels == [32, 64, 128, 256]
-    assert [len(b.attn.qkv.weight) // 3 for b in backbone.blocks] == [32, 64, 64, 128, 128, 128, 128, 256]
-    assert list(backbone.global_att_blocks) == list(trunk["global_att_blocks"])
-    assert list(backbone.window_spec) == list(trunk["window_spec"])
-    with pytest.raises(
-        ConfigError, match=r"embed_dims=32 of SAM 2 micro \(as the checkpoint says\); got embed_dims=96"
-    ):
+    assert backbone.out_channels == WIDTHS
+    each = [width for width, blocks in zip(WIDTHS, TRUNK["stages"], strict=True) for _ in range(blocks)]
+    assert [len(b.attn.qkv.weight) // 3 for b in backbone.blocks] == each
+    assert list(backbone.global_att_blocks) == list(TRUNK["global_att_blocks"])
+    assert list(backbone.window_spec) == list(TRUNK["window_spec"])
+    message = rf"embed_dims={WIDTHS[0]} of SAM 2 micro \(as the checkpoint says\); got embed_dims=96"
+    with pytest.raises(ConfigError, match=message):
         HieraSAM2(init_cfg=MICRO, embed_dims=96)
 
 
@@ -118,7 +121,8 @@ def test_frozen_stages_do_not_move(picture):
         sum(f.square().mean() for f in backbone(picture)).backward()
         optimizer.step()
     moved = {k for k, v in backbone.state_dict().items() if not torch.equal(v, before[k])}
-    frozen = {k for k in before if k.startswith(("pos_embed", "patch_embed", "blocks.0.", "blocks.1.", "blocks.2."))}
+    below = [f"blocks.{i}." for i in range(sum(TRUNK["stages"][:2]))]
+    frozen = {k for k in before if k.startswith(("pos_embed", "patch_embed", *below))}
     assert moved == before.keys() - frozen
 
 
@@ -131,14 +135,14 @@ def test_one_frozen_stage_more_than_the_embedding_is_the_first_blocks():
     embeddings = {"pos_embed", "pos_embed_window", "patch_embed"}
     assert frozen(-1) == set()
     assert frozen(0) == embeddings
-    assert frozen(1) == embeddings | {"0"}
-    assert frozen(4) == embeddings | set("01234567")
+    assert frozen(1) == embeddings | {str(i) for i in range(TRUNK["stages"][0])}
+    assert frozen(4) == embeddings | {str(i) for i in range(BLOCKS)}
 
 
 def test_stochastic_depth_grows_along_the_blocks_and_rests_in_evaluation(picture):
     backbone = HieraSAM2(init_cfg=MICRO, drop_path_rate=0.7)
     rates = [getattr(block.drop_path, "drop_prob", 0.0) for block in backbone.blocks]
-    assert rates == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
+    assert rates == pytest.approx([0.7 * i / (BLOCKS - 1) for i in range(BLOCKS)])
     torch.manual_seed(0)
     assert not torch.equal(backbone.train()(picture)[3], backbone(picture)[3])
     assert torch.equal(backbone.eval()(picture)[3], backbone(picture)[3])
@@ -146,10 +150,8 @@ def test_stochastic_depth_grows_along_the_blocks_and_rests_in_evaluation(picture
 
 @torch.no_grad()
 def test_other_settings_reach_the_network(picture):
-    backbone = HieraSAM2(
-        embed_dims=32, num_layers=8, in_channels=1, mlp_ratio=2, out_indices=[1], norm_cfg=dict(type="LN", eps=1e-3)
-    ).eval()
-    assert backbone(picture[:, :1])[0].shape == (2, 64, 8, 12)
+    backbone = HieraSAM2(**OWN, in_channels=1, mlp_ratio=2, out_indices=[1], norm_cfg=dict(type="LN", eps=1e-3)).eval()
+    assert backbone(picture[:, :1])[0].shape == (2, WIDTHS[1], 8, 12)
     assert backbone.patch_embed.proj.in_channels == 1
     assert all(b.mlp.layers[0].out_features == 2 * b.dim_out and b.norm1.eps == 1e-3 for b in backbone.blocks)
     backbone = HieraSAM2(init_cfg=MICRO, use_pos_embed=False)
@@ -160,7 +162,7 @@ def test_other_settings_reach_the_network(picture):
 
 
 def test_random_weights_are_small_and_not_zero():
-    backbone = HieraSAM2(embed_dims=32, num_layers=8)
+    backbone = HieraSAM2(**OWN)
     backbone.init_weights()
     for name, p in backbone.named_parameters():
         if name.endswith("qkv.weight") or name.startswith("pos_embed"):
@@ -173,7 +175,7 @@ def test_sides_that_do_not_fit_are_refused():
 
 
 def test_weights_of_another_size_are_refused_where_mmengine_would_only_log(tmp_path):
-    backbone = MODELS.build(dict(type="HieraSAM2", embed_dims=32, num_layers=8))
+    backbone = MODELS.build(dict(type="HieraSAM2", **OWN))
     path = tmp_path / "segmentor.pth"
     save_checkpoint({"state_dict": {f"backbone.{k}": v for k, v in backbone.state_dict().items()}}, str(path))
 
@@ -182,8 +184,8 @@ def test_weights_of_another_size_are_refused_where_mmengine_would_only_log(tmp_p
             super().__init__()
             self.backbone = HieraSAM2(**parameters)
 
-    load_checkpoint(Segmentor(embed_dims=32, num_layers=8), str(path), map_location="cpu")
-    with pytest.raises(WeightsError, match="say embed_dims=32, num_layers=8 in the configuration"):
+    load_checkpoint(Segmentor(**OWN), str(path), map_location="cpu")
+    with pytest.raises(WeightsError, match=f"say embed_dims={WIDTHS[0]}, num_layers={BLOCKS} in the configuration"):
         load_checkpoint(Segmentor(embed_dims=96, num_layers=12), str(path), map_location="cpu")
 
 

@@ -8,6 +8,7 @@ pytest.importorskip("mmengine", reason="the extra mmseg is not installed; `make 
 
 from mmengine.config import Config
 
+from voxlang.masks.build import read_sam_config
 from voxlang.mmseg.level_pictures import write_level_pictures
 from voxlang.mmseg.train import train_and_score, with_checkpoint, with_iterations
 from voxlang.scenes.buffer import BufferConfig
@@ -41,5 +42,6 @@ def test_training_raises_the_score_and_what_is_saved_has_it(head, phantoms, tmp_
 def test_a_checkpoint_brings_its_channels_to_the_heads():
     config = Config.fromfile("configs/_base_/models/hiera_sam2.py")
     with_checkpoint(config, Path("checkpoints/voxlang_sam2_micro.safetensors"))
-    assert config.model.decode_head.in_channels == [32, 64, 128, 256]
-    assert config.model.auxiliary_head.in_channels == 128
+    width = read_sam_config("micro")["image_encoder"]["trunk"]["embed_dim"]
+    assert config.model.decode_head.in_channels == [width, 2 * width, 4 * width, 8 * width]
+    assert config.model.auxiliary_head.in_channels == 4 * width

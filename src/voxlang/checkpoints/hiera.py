@@ -2,7 +2,7 @@
 
 Weights fix the channels, the blocks, which of them project to more channels (the first of each stage), and both
 position embeddings. They do not fix the attention heads, the window sizes behind the first stage or the global blocks:
-those are looked up for the models in `KNOWN`, and assumed for others.
+those are looked up for the models of `checkpoints.known`, and assumed for others.
 """
 
 from __future__ import annotations
@@ -12,34 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from voxlang.checkpoints.facts import Fact, FactFinder
+from voxlang.checkpoints.known import known_sam2
 from voxlang.checkpoints.skeleton import Skeleton, linear, mlp, norm
 
 PATCH_STRIDE = 4
 """Pixels between patches; every Hiera of SAM 2 has kernel 7, stride 4, padding 3."""
-
-
-@dataclass(frozen=True)
-class KnownHiera:
-    """What the weights of a published trunk do not say."""
-
-    size: str
-    """Name of the SAM 2 size."""
-    heads: int
-    """Attention heads of the first stage; they double with every stage."""
-    windows: tuple[int, ...]
-    """Side of the windows in each stage, in patches."""
-    global_blocks: tuple[int, ...]
-    """Blocks that attend over the whole picture."""
-
-
-KNOWN: dict[tuple[int, tuple[int, ...]], KnownHiera] = {
-    (96, (1, 2, 7, 2)): KnownHiera("tiny", 1, (8, 4, 14, 7), (5, 7, 9)),
-    (96, (1, 2, 11, 2)): KnownHiera("small", 1, (8, 4, 14, 7), (7, 10, 13)),
-    (112, (2, 3, 16, 3)): KnownHiera("base_plus", 2, (8, 4, 14, 7), (12, 16, 20)),
-    (144, (2, 6, 36, 4)): KnownHiera("large", 2, (8, 4, 16, 8), (23, 33, 43)),
-    (32, (1, 2, 4, 1)): KnownHiera("micro", 1, (8, 4, 8, 4), (5, 6)),
-}
-"""Published trunks by (channels, blocks per stage); "micro" is the embedded model."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +77,7 @@ def infer_hiera(f: FactFinder, prefix: str) -> HieraConfig:
     )
     f.weights("background", f.shape(f"{prefix}pos_embed", 4)[2:], f"{prefix}pos_embed")
     window = f.shape(f"{prefix}pos_embed_window", 4)[2]
-    known = KNOWN.get((width, stages))
+    known = known_sam2(width, stages)
     if known:
         because = f"SAM 2 {known.size}: {width} channels, {'+'.join(map(str, stages))} blocks"
         f.lookup("heads", known.heads, because)

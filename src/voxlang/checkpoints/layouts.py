@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from voxlang.checkpoints.facts import Fact, FactFinder, shapes_of
-from voxlang.checkpoints.hiera import KNOWN, HieraConfig, hiera_skeleton, infer_hiera
+from voxlang.checkpoints.hiera import HieraConfig, hiera_skeleton, infer_hiera
+from voxlang.checkpoints.known import known_sam2
 from voxlang.checkpoints.patterns import key_form
 from voxlang.checkpoints.published import PUBLISHED_HIERA, PUBLISHED_SAM1, PUBLISHED_SAM2
 from voxlang.checkpoints.rules import ConversionReport, Rename, RuleTable, State, Twin
@@ -62,7 +63,7 @@ def _infer_trunk(shapes: Shapes, given: Mapping[str, Any]) -> tuple[HieraConfig,
 
 
 def _trunk_size(c: HieraConfig) -> str:
-    known = KNOWN.get((c.width, c.stages))
+    known = known_sam2(c.width, c.stages)
     return known.size if known else "custom"
 
 

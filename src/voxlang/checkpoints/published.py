@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from voxlang.checkpoints.hiera import KNOWN, HieraConfig
+from voxlang.checkpoints.hiera import HieraConfig
+from voxlang.checkpoints.known import PUBLISHED, KnownSam2
 from voxlang.checkpoints.sam1 import Sam1Config
 from voxlang.checkpoints.sam2 import MemoryConfig, Sam2Config
 
@@ -41,38 +42,36 @@ PUBLISHED_SAM1: dict[str, Sam1Config] = {
 """By size."""
 
 
-def _hiera(width: int, stages: tuple[int, ...]) -> HieraConfig:
-    known = KNOWN[(width, stages)]
+def trunk_of(known: KnownSam2) -> HieraConfig:
+    """The trunk of a known model."""
     return HieraConfig(
         channels=3,
         patch=7,
-        width=width,
-        stages=stages,
+        width=known.width,
+        stages=known.stages,
         mlp_ratio=4,
-        background=(14, 14) if known.size == "base_plus" else (7, 7),
+        background=known.background,
         heads=known.heads,
         windows=known.windows,
         global_blocks=known.global_blocks,
     )
 
 
-PUBLISHED_HIERA: dict[str, HieraConfig] = {
-    known.size: _hiera(width, stages) for (width, stages), known in KNOWN.items()
-}
-"""By size of SAM 2, the embedded "micro" included."""
+PUBLISHED_HIERA: dict[str, HieraConfig] = {size: trunk_of(known) for size, known in PUBLISHED.items()}
+"""By size of SAM 2."""
 
 
-def _sam2(size: str, *, is_new: bool) -> Sam2Config:
+def _sam2(known: KnownSam2, *, is_new: bool) -> Sam2Config:
     return Sam2Config(
-        trunk=PUBLISHED_HIERA[size],
+        trunk=trunk_of(known),
         d_model=256,
         mask_tokens=4,
         has_fine_features=True,
         object_score="mlp",
-        top_down=(2, 3),
-        top_down_mode="nearest",
-        image_size=1024,
-        adds_no_memory=True,
+        top_down=known.top_down,
+        top_down_mode=known.top_down_mode,
+        image_size=known.image_size,
+        adds_no_memory=known.adds_no_memory,
         memory=MemoryConfig(
             layers=4,
             feedforward=2048,
@@ -91,8 +90,8 @@ def _sam2(size: str, *, is_new: bool) -> Sam2Config:
 
 
 PUBLISHED_SAM2: dict[tuple[str, str], Sam2Config] = {
-    (size, version): _sam2(size, is_new=version == "2.1")
-    for size in ("tiny", "small", "base_plus", "large")
+    (size, version): _sam2(known, is_new=version == "2.1")
+    for size, known in PUBLISHED.items()
     for version in ("2.1", "2.0")
 }
 """By size and version."""

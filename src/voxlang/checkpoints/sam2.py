@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from voxlang.checkpoints.facts import Fact, FactFinder
-from voxlang.checkpoints.hiera import KNOWN, HieraConfig, hiera_from, hiera_skeleton, infer_hiera
+from voxlang.checkpoints.hiera import HieraConfig, hiera_from, hiera_skeleton, infer_hiera
+from voxlang.checkpoints.known import PUBLISHED, known_sam2
 from voxlang.checkpoints.sam1 import decoder_heads, prompt_skeleton
 from voxlang.checkpoints.skeleton import Skeleton, attention, linear, mlp, norm
 
@@ -90,14 +91,11 @@ def infer_sam2(
     f.weights("mask_tokens", f.shape(tokens_key, 2)[0], tokens_key)
     f.weights("has_fine_features", "sam_mask_decoder.conv_s0.weight" in shapes, "sam_mask_decoder.conv_s0.weight")
     f.weights("object_score", _head(f, "sam_mask_decoder.pred_obj_score_head"), "sam_mask_decoder.pred_obj_score_head")
-    known = KNOWN.get((trunk.width, trunk.stages))
-    is_micro = known is not None and known.size == "micro"
-    say = f.lookup if known else f.assume
-    because = f"SAM 2 {known.size}" if known else "as in every published SAM 2"
-    say("top_down", (0, 1, 2, 3) if is_micro else (2, 3), because)
-    say("top_down_mode", "bilinear" if is_micro else "nearest", because)
-    say("image_size", 256 if is_micro else 1024, because)
-    say("adds_no_memory", not is_micro, because)
+    known = known_sam2(trunk.width, trunk.stages)
+    say, because = (f.lookup, f"SAM 2 {known.size}") if known else (f.assume, "as in every published SAM 2")
+    usual = known or PUBLISHED["tiny"]
+    for name in ("top_down", "top_down_mode", "image_size", "adds_no_memory"):
+        say(name, getattr(usual, name), because)
     has_memory = f.weights("memory", any(k.startswith("memory_encoder.") for k in shapes), "memory_encoder.**")
     memory = _infer_memory(f) if has_memory else None
     names = [n for n in Sam2Config.__dataclass_fields__ if n not in ("trunk", "memory")]
@@ -138,7 +136,7 @@ def _head(f: FactFinder, name: str) -> Head:
 
 def sam2_size(config: Sam2Config) -> str:
     """Name of the published size, or "custom"."""
-    known = KNOWN.get((config.trunk.width, config.trunk.stages))
+    known = known_sam2(config.trunk.width, config.trunk.stages)
     return known.size if known else "custom"
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from voxlang.checkpoints.known import MICRO_CONFIG
 from voxlang.core import places
 from voxlang.core.errors import ConfigError, ModelMissingError
 from voxlang.encoders.files import locate_config, sam2_folder
@@ -15,7 +16,6 @@ Sam1Size = Literal["vit_b", "vit_l", "vit_h"]
 SIZES: tuple[str, ...] = get_args(SamSize)
 """From the smallest to the largest; "micro" is the embedded one."""
 
-MICRO_CONFIG = Path("configs/sam2/sam2.1_hiera_micro.yaml")
 MICRO_CHECKPOINT = Path("checkpoints/voxlang_sam2_micro.safetensors")
 _DOWNLOADS = "https://dl.fbaipublicfiles.com/segment_anything_2"
 

@@ -10,16 +10,15 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from voxlang.checkpoints.hiera import KNOWN, PATCH_STRIDE, HieraConfig, hiera_skeleton, infer_trunk
-from voxlang.checkpoints.published import PUBLISHED_HIERA
+from voxlang.checkpoints.hiera import PATCH_STRIDE, HieraConfig, hiera_skeleton, infer_trunk
+from voxlang.checkpoints.known import embedded_sam2, known_sam2
+from voxlang.checkpoints.published import PUBLISHED_HIERA, trunk_of
 from voxlang.core.errors import ConfigError
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 WHERE = "backbone HieraSAM2"
 PATCH_KERNEL = 7
-TRUNKS = {size: PUBLISHED_HIERA[size] for size in ("base_plus", "tiny", "small", "large", "micro")}
-"""In the order in which they are tried; the first is the default. SAM 2 and 2.1 have the same trunks."""
 VIT_B = {"embed_dims": 768, "num_heads": 12}
 """Numbers of a plain ViT-B that circulate in configurations for Hiera; no SAM 2 has them."""
 NAMES = {
@@ -112,7 +111,7 @@ def settle(parameters: HieraParameters, shapes: Shapes | None = None) -> Settled
         shapes = hiera_skeleton(_size_said(parameters) or _own_said(parameters), "")
     trunk, facts = infer_trunk(shapes)
     notes: list[str] = []
-    if (trunk.width, trunk.stages) not in KNOWN:
+    if known_sam2(trunk.width, trunk.stages) is None:
         trunk, facts = infer_trunk(shapes, _said(parameters, *UNSEEN))
         notes += [f"{NAMES[n]}={f.value}: assumed, {f.because}" for n, f in facts.items() if f.source == "assumption"]
     label = _label(trunk) + (" (as the checkpoint says)" if has_weights else "")
@@ -135,16 +134,23 @@ def _said(parameters: HieraParameters, *fields: str) -> dict[str, Any]:
 
 
 def _label(trunk: HieraConfig) -> str:
-    known = KNOWN.get((trunk.width, trunk.stages))
+    known = known_sam2(trunk.width, trunk.stages)
     return f"SAM 2 {known.size}" if known else "this trunk"
 
 
+def _trunks() -> dict[str, HieraConfig]:
+    """By size, in the order in which they are tried; the first is the default. SAM 2 and 2.1 have the same trunks."""
+    micro = embedded_sam2()
+    published = {size: PUBLISHED_HIERA[size] for size in ("base_plus", "tiny", "small", "large")}
+    return published | ({micro.size: trunk_of(micro)} if micro else {})
+
+
 def _size_said(parameters: HieraParameters) -> HieraConfig | None:
-    """The published trunk with the depth, the projections and the width that are said; base_plus when none is."""
+    """The known trunk with the depth, the projections and the width that are said; base_plus when none is."""
     said = _said(parameters, "blocks", "projecting_blocks", "width")
     if len(said) > 1 and said.get("width") == VIT_B["embed_dims"]:
         del said["width"]
-    fitting = [t for t in TRUNKS.values() if all(getattr(t, field) == value for field, value in said.items())]
+    fitting = [t for t in _trunks().values() if all(getattr(t, field) == value for field, value in said.items())]
     if not fitting:
         return None
     rest = {"channels": parameters.in_channels, "mlp_ratio": parameters.mlp_ratio}
@@ -161,7 +167,7 @@ def _own_said(parameters: HieraParameters) -> HieraConfig:
         rows = (
             f"{size}: embed_dims={t.width}, num_heads={t.heads}, num_layers={t.blocks}, "
             f"proj_layers={list(t.projecting_blocks)}"
-            for size, t in TRUNKS.items()
+            for size, t in _trunks().items()
         )
         said = {NAMES[field]: value for field, value in _said(p, "blocks", "projecting_blocks", "width").items()}
         raise ConfigError(
