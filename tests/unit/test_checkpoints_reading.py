@@ -43,12 +43,14 @@ def test_code_is_named(tmp_path):
         (b"PK\x03\x04" + bytes(50), "whole torch file"),
         ((10**6).to_bytes(8, "little") + b"{}", "torch or safetensors"),
         ((2).to_bytes(8, "little") + b"{}", "state dict"),
+        (b"\x80" + bytes(50), "whole torch file"),
     ],
 )
-def test_foreign_and_empty_files(tmp_path, content, message):
-    (tmp_path / "a.pt").write_bytes(content)
+@pytest.mark.parametrize("name", ["a.pt", "a.safetensors"])
+def test_foreign_and_empty_files(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
     with pytest.raises(WeightsError, match=message):
-        read_weights_file(tmp_path / "a.pt")
+        read_weights_file(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["a.pt", "a.safetensors"])

@@ -13,6 +13,14 @@ from voxlang.core.errors import ConfigError
 MICRO_CONFIG = Path("configs/sam2/sam2.1_hiera_micro.yaml")
 """The configuration of the embedded model, which is the only place where its numbers are written."""
 
+POSTPROCESSING = {
+    "dynamic_multimask_via_stability": True,
+    "dynamic_multimask_stability_delta": 0.05,
+    "dynamic_multimask_stability_thresh": 0.98,
+}
+"""Official switches of the mask decoder: a single mask that is not stable gives way to the best of three.
+Source: sam2/build_sam.py."""
+
 
 @dataclass(frozen=True)
 class KnownSam2:

@@ -11,11 +11,14 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
+from safetensors import SafetensorError, safe_open
 
 from voxlang.core.errors import WeightsError
+
+if TYPE_CHECKING:
+    import torch
 
 Container = Literal["safetensors", "torch zip", "torch legacy"]
 
@@ -25,9 +28,10 @@ _PREFIXES = ("module.", "_orig_mod.", "backbone.", "sam_model.", "model.")
 """Prefixes of wrapping modules; removed when every key has one."""
 _TORN = (
     *(pickle.UnpicklingError, EOFError, RuntimeError, ValueError, KeyError, IndexError, TypeError, AttributeError),
-    *(struct.error, zipfile.BadZipFile, OverflowError, OSError, AssertionError, ImportError),
+    *(struct.error, zipfile.BadZipFile, OverflowError, OSError, AssertionError, ImportError, SafetensorError),
 )
-"""What torch and its unpickler raise on a file that is torn, mutated or holds code."""
+"""What torch, its unpickler and safetensors raise on a file that is torn, mutated or holds code. torch opens whatever is
+named *.safetensors with safetensors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,16 +93,16 @@ def read_weights_file(path: str | Path) -> WeightsFile:
 
 
 def _open_safetensors(file: Path) -> tuple[dict[str, torch.Tensor], Mapping[str, str]]:
-    from safetensors import SafetensorError, safe_open
-
     try:
         with safe_open(file, framework="pt") as f:
             return {key: f.get_tensor(key) for key in f.keys()}, f.metadata() or {}  # noqa: SIM118  no mapping
-    except (SafetensorError, *_TORN) as error:
+    except _TORN as error:
         _refuse("a whole safetensors file", _first_line(error), file, "download it again", error)
 
 
 def _open_torch(file: Path, container: Container) -> Any:
+    import torch
+
     try:
         return torch.load(file, map_location="cpu", weights_only=True, mmap=container == "torch zip")
     except _TORN as error:
@@ -148,6 +152,8 @@ def _unwrap(content: Any, file: Path) -> tuple[dict[str, torch.Tensor], str, tup
 
 
 def _tensors(content: Mapping[Any, Any]) -> dict[str, torch.Tensor]:
+    import torch
+
     return {
         k: v
         for k, v in content.items()

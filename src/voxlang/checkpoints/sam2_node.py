@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from voxlang.checkpoints.hiera import HieraConfig
+from voxlang.checkpoints.known import POSTPROCESSING
 from voxlang.checkpoints.sam2 import MemoryConfig, Sam2Config, mask_stride
 
 _SAM2 = "sam2.modeling"
@@ -24,12 +25,6 @@ _NO_MEMORY = MemoryConfig(
     is_new=False,
 )
 """The smallest memory that sam2's classes accept, for weights that have none: they ask for one in any case."""
-_POSTPROCESSING = {
-    "dynamic_multimask_via_stability": True,
-    "dynamic_multimask_stability_delta": 0.05,
-    "dynamic_multimask_stability_thresh": 0.98,
-}
-"""A single mask that is not stable gives way to the best of three. Source: sam2/build_sam.py."""
 
 
 def trunk_node(c: HieraConfig) -> dict[str, Any]:
@@ -92,7 +87,7 @@ def sam2_node(c: Sam2Config) -> dict[str, Any]:
         "multimask_max_pt_num": 1,
         "use_mlp_for_obj_ptr_proj": memory.pointer == "mlp",
         "compile_image_encoder": False,
-        "sam_mask_decoder_extra_args": dict(_POSTPROCESSING),
+        "sam_mask_decoder_extra_args": dict(POSTPROCESSING),
     }
 
 

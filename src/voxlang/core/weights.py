@@ -1,49 +1,13 @@
-"""Read state dicts from files without running code in them, and load them strictly."""
+"""Load state dicts strictly, and tell models apart by their weights."""
 
 from __future__ import annotations
 
-import pickle
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from voxlang.core.errors import WeightsError
 
 if TYPE_CHECKING:
     import torch
-
-
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Read a state dict from `*.safetensors` or from a torch file that holds it bare or under "model".
-
-    Torch files are read with `weights_only=True`: no code in them is run.
-
-    Raises:
-        WeightsError: broken, unsafe or not a state dict.
-    """
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path, device="cpu")
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise WeightsError(
-            "a whole file of weights (safetensors, or a torch file of tensors only)",
-            got=(str(error) or type(error).__name__).splitlines()[0],
-            where=str(path),
-            do="download the file again",
-        ) from error
-    state = content.get("model", content) if isinstance(content, dict) else content
-    if not isinstance(state, dict) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise WeightsError(
-            'a state dict, bare or under "model"',
-            got=f"keys {list(content)[:5]}" if isinstance(content, dict) else type(content).__name__,
-            where=str(path),
-            do="pass a SAM 2 checkpoint",
-        )
-    return state
 
 
 def load_weights(model: torch.nn.Module, state: dict[str, torch.Tensor], *, where: str) -> None:

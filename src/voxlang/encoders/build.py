@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from voxlang.checkpoints.reading import read_weights_file
 from voxlang.core.errors import ConfigError, VoxlangError
-from voxlang.core.weights import load_weights, read_weights
+from voxlang.core.weights import load_weights
 from voxlang.encoders import checks
 from voxlang.encoders.compose import compose_sam2, hydra_set_aside
 
@@ -46,7 +47,7 @@ def build_sam2(
     config = compose_sam2(config_file, hydra_overrides_extra, apply_postprocessing=apply_postprocessing)
     model = instantiate_sam2(config)
     if ckpt_path is not None:
-        load_weights(model, read_weights(Path(ckpt_path)), where=str(ckpt_path))
+        load_weights(model, read_weights_file(ckpt_path).state, where=str(ckpt_path))
     return model.to(device_of(device)).train(mode == "train")
 
 
@@ -88,7 +89,7 @@ def build_image_encoder(
     encoder = instantiate_image_encoder(config["image_encoder"], 3 if config.get("use_high_res_features_in_sam") else 1)
     if ckpt_path is not None:
         prefix = "image_encoder."
-        state = read_weights(Path(ckpt_path))
+        state = read_weights_file(ckpt_path).state
         own = {name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)}
         load_weights(encoder, own, where=str(ckpt_path))
     return encoder.eval()

@@ -11,17 +11,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from voxlang.checkpoints.known import POSTPROCESSING
 from voxlang.core.errors import ConfigError
 from voxlang.encoders.files import config_folders, find_config
 from voxlang.encoders.resolvers import RESOLVERS, register_omegaconf_resolvers
-
-POSTPROCESSING = {
-    "dynamic_multimask_via_stability": "true",
-    "dynamic_multimask_stability_delta": "0.05",
-    "dynamic_multimask_stability_thresh": "0.98",
-}
-"""Official switches of the mask decoder: a single mask that is not stable gives way to the best of three.
-Source: sam2/build_sam.py."""
 
 _ALLOWED_TARGETS = ("sam2.", "voxlang.", "torch.nn.")
 _VERSION_BASE = "1.2"

@@ -234,9 +234,9 @@ def build_student(
         initial_weights: file of all weights.
         encoder: another image encoder than the YAML's.
     """
-    from pathlib import Path
 
-    from voxlang.core.weights import load_weights, read_weights
+    from voxlang.checkpoints.reading import read_weights_file
+    from voxlang.core.weights import load_weights
     from voxlang.encoders.build import instantiate_sam2
 
     with torch.random.fork_rng(devices=[]):
@@ -245,7 +245,7 @@ def build_student(
         if initial_weights is None:
             open_prompts(student.sam)
         else:
-            load_weights(student.sam, read_weights(Path(initial_weights)), where=initial_weights)
+            load_weights(student.sam, read_weights_file(initial_weights).state, where=initial_weights)
     return student
 
 
