@@ -30,7 +30,7 @@ _TORN = (
     *(pickle.UnpicklingError, EOFError, RuntimeError, ValueError, KeyError, IndexError, TypeError, AttributeError),
     *(struct.error, zipfile.BadZipFile, OverflowError, OSError, AssertionError, ImportError, SafetensorError),
 )
-"""What torch, its unpickler and safetensors raise on a file that is torn, mutated or holds code. torch opens whatever is
+"""What torch, its unpickler and safetensors raise on a file that is torn, mutated or holds code. torch opens what is
 named *.safetensors with safetensors."""
 
 
