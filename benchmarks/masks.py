@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 
 from voxlang.core.runs import machine
+from voxlang.masks.fast.decoder import Decoded, FastDecoder
+from voxlang.masks.fast.lowrank import LowRankTokens
 
 FOREGROUND = 0.3
 """Share of the picture that the object of the third row covers."""
@@ -88,6 +90,32 @@ def cases(model_name: str, size_px: int, points_per_side: int) -> dict[str, Call
     }
 
 
+class WholeTokens(FastDecoder):
+    """sam2's own transformer, whose image tokens are written out for every prompt; the rest as ours."""
+
+    def picture_maps(self, features: Any, *, mask_prompts: bool = False) -> Any:
+        """As ours; the features stay at hand for `decode`."""
+        self._embedding = features.embedding
+        return super().picture_maps(features, mask_prompts=mask_prompts)
+
+    def decode(self, maps: Any, points: Any, masks: Any = None) -> Decoded:
+        """Image tokens as 256 factors on the unit vectors, so that what follows need not know."""
+        import torch
+
+        tokens = self._prompt_tokens(points)
+        b, c = len(tokens), self.channels
+        image = (self._embedding + self._prompts.no_mask_embed.weight[0][:, None, None]).expand(b, -1, -1, -1)
+        position = self._prompts.get_dense_pe().expand(b, -1, -1, -1)
+        tokens, image = self._decoder.transformer(image.contiguous(), position, tokens)
+        factors = (image - self._block1.norm4.bias).transpose(1, 2)
+        own = LowRankTokens(image.new_zeros(b, self.n_pixels), factors, torch.eye(c).expand(b, -1, -1))
+        iou_token = tokens[:, int(self._decoder.pred_obj_scores)]
+        return Decoded(tokens, tokens, own, self._decoder.iou_prediction_head(iou_token))
+
+    def _last_attention(self, queries: Any, position: Any, maps: Any, image: Any, places: list[int]) -> Any:
+        return queries[:, places]
+
+
 def ablation(model_name: str, size_px: int, points_per_side: int) -> dict[str, Callable[[], Any]]:
     """Ours with one saving taken back at a time."""
     from unittest import mock
@@ -98,7 +126,8 @@ def ablation(model_name: str, size_px: int, points_per_side: int) -> dict[str, C
 
     model, rgb, _, thresholds = scene(model_name, size_px)
     asked = {"points_per_side": points_per_side, **thresholds}
-    ours = FastMaskGenerator(model, **asked)
+    ours, whole = FastMaskGenerator(model, **asked), FastMaskGenerator(model, **asked)
+    whole._decoder = WholeTokens(model)
     late = FastMaskGenerator(model, **asked | {"pred_iou_thresh": 0.0})
 
     def without(target: Any, name: str, value: Any) -> Callable[[], Any]:
@@ -110,6 +139,7 @@ def ablation(model_name: str, size_px: int, points_per_side: int) -> dict[str, C
 
     return {
         "ours": lambda: ours.find(rgb),
+        "image tokens written out, sam2's transformer": lambda: whole.find(rgb),
         "masks of all prompts, then the IoU filter": lambda: late.refilter(
             late.collect(rgb), pred_iou_thresh=thresholds["pred_iou_thresh"]
         ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,12 +42,20 @@ def model_input(rgb: UInt8[np.ndarray, "h w 3"], image_size: int) -> Float[Tenso
     return pixels.sub_(mean).div_(deviation)
 
 
-def encode_pictures(model: SAM2Base, pictures: Sequence[np.ndarray]) -> list[PictureFeatures]:
-    """Features of pictures of any sizes, in one pass of the encoder."""
+def encode_pictures(
+    model: SAM2Base, pictures: Sequence[np.ndarray], *, forward_image: Callable[[Tensor], dict] | None = None
+) -> list[PictureFeatures]:
+    """Features of pictures of any sizes, in one pass of the encoder.
+
+    Args:
+        model: any SAM2Base.
+        pictures: of any sizes.
+        forward_image: the encoder's pass; the model's own by default.
+    """
     import torch
 
     batch = torch.stack([model_input(rgb, model.image_size) for rgb in pictures]).to(model.device)
-    levels = model.forward_image(batch)["backbone_fpn"][-model.num_feature_levels :]
+    levels = (forward_image or model.forward_image)(batch)["backbone_fpn"][-model.num_feature_levels :]
     embedding = levels[-1]
     if model.directly_add_no_mem_embed:
         embedding = embedding + model.no_mem_embed.view(1, -1, 1, 1)

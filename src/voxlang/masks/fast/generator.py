@@ -78,14 +78,14 @@ class FastMaskGenerator:
         parameters: those of `SAM2AutomaticMaskGenerator`, with its names and defaults; see `MaskParameters`.
 
     Raises:
-        ConfigError: parameters out of range, or a decoder that is not built as SAM 2's.
+        ConfigError: parameters out of range, a decoder that is not built as SAM 2's, or CUDA graphs on a CPU.
     """
 
     def __init__(self, model: SAM2Base, *, speed: SpeedSettings = EXACT, **parameters: Any) -> None:
         self.model, self.parameters = model, MaskParameters(**parameters)
         self._speed = speed
         self._decoder = FastDecoder(model)
-        compile_parts(model, self._decoder, speed.compile)
+        self._forward_image = compile_parts(model, self._decoder, speed.compile)
 
     def generate(self, image: Picture) -> list[dict[str, Any]]:
         """The records of `SAM2AutomaticMaskGenerator.generate`: segmentation, area, bbox (XYWH), predicted_iou,
@@ -158,7 +158,7 @@ class FastMaskGenerator:
             together = asked[start : start + speed.pictures_per_pass]
             crops = [pictures[t.picture][t.crop.y0 : t.crop.y1, t.crop.x0 : t.crop.x1] for t in together]
             with reduced_precision(self.model.device, speed.encoder_dtype):
-                encoded = encode_pictures(self.model, crops)
+                encoded = encode_pictures(self.model, crops, forward_image=self._forward_image)
             for task, features in zip(together, encoded, strict=True):
                 size, dtype = task.crop.size, speed.decoder_dtype
                 yield task, ask_points(self._decoder, features, task.points, size, self.parameters, dtype=dtype)

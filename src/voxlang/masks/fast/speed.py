@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from voxlang.core.errors import ConfigError
+
 if TYPE_CHECKING:
     import torch
     from sam2.modeling.sam2_base import SAM2Base
+    from torch import Tensor
 
     from voxlang.masks.fast.decoder import FastDecoder
 
@@ -37,13 +41,30 @@ def reduced_precision(device: torch.device, dtype: Precision) -> AbstractContext
     return nullcontext() if dtype == "float32" else torch.autocast(device.type, dtype=getattr(torch, dtype))
 
 
-def compile_parts(model: SAM2Base, decoder: FastDecoder, compilation: Compilation) -> None:
-    """Put compiled functions in place of the encoder's forward pass and of the decoder's two steps."""
+def compile_parts(model: SAM2Base, decoder: FastDecoder, compilation: Compilation) -> Callable[[Tensor], dict]:
+    """Compile the decoder's two steps in place, and return the encoder's pass, compiled too; the model stays as it is.
+
+    CUDA graphs hold encoder and transformer, whose shapes stay the same; how many prompts get masks changes from chunk
+    to chunk, so that step is compiled only. A graph writes its results to the same place every time: the encoder's are
+    copied, and what is wanted of the transformer's is picked out, thus copied, before its next run.
+
+    Raises:
+        ConfigError: CUDA graphs without CUDA.
+    """
     import torch
+    from torch.utils._pytree import tree_map
 
     if compilation == "off":
-        return
+        return model.forward_image
+    if compilation == "cuda-graphs" and model.device.type != "cuda":
+        raise ConfigError(
+            "a CUDA device for CUDA graphs",
+            got=f"a model on {model.device}",
+            where="SpeedSettings(compile='cuda-graphs')",
+            do="set --sam.compile default, or --sam.device cuda",
+        )
     mode = "reduce-overhead" if compilation == "cuda-graphs" else None
-    model.image_encoder.forward = torch.compile(model.image_encoder.forward, mode=mode)
     decoder.decode = torch.compile(decoder.decode, mode=mode)
-    decoder.mask_logits = torch.compile(decoder.mask_logits, mode=mode)
+    decoder.mask_logits = torch.compile(decoder.mask_logits)
+    forward_image = torch.compile(model.forward_image, mode=mode)
+    return forward_image if mode is None else lambda batch: tree_map(torch.clone, forward_image(batch))
