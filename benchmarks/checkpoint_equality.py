@@ -37,8 +37,8 @@ def randomise(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
         for name, tensor in model.state_dict().items():
             inputs = tensor[0].numel() if tensor.ndim > 1 and "embed" not in name else 4
             tensor.copy_(torch.randn(tensor.shape, generator=g) / inputs**0.5)
-            if "output_hypernetworks_mlps" in name and ".layers.2." in name:
-                tensor /= 32.0  # a logit is a sum of 32 products
+            if name.startswith("sam_mask_decoder.output_hypernetworks_mlps") and ".layers.2." in name:
+                tensor /= 32.0  # SAM 2 adds its fine features to what a mask is made of, which are large
     return model.eval()
 
 
@@ -263,7 +263,7 @@ def main(
 
     Args:
         models: "micro", a SAM 1 size, or a SAM 2 size with its version.
-        muggled_sam: a checkout of that project, for the SAM 1 sizes.
+        muggled_sam: a checkout of that project, for the SAM 1 sizes; it needs cv2, which .venv-mmseg has.
         folder: where temporary files of up to 8 GB may lie.
     """
     import torch

@@ -113,6 +113,7 @@ def test_summary_names_what_it_is(tmp_path):
     found = inspect_file(tmp_path / "a.safetensors")
     assert "layout sam2: sam2, 100%" in found.summary()
     assert "every key as expected" in found.summary()
+    assert "7 blocks, projections in 1, 3, 6; position embeddings: 7 x 7 stretched" in found.blocks()
     assert "block 1   stage 1     32 channels  window 8  projection" in found.blocks()
     row = next(line for line in found.facts().splitlines() if line.startswith("image_size"))
     assert "1024" in row

@@ -118,7 +118,13 @@ def _notes(file: WeightsFile) -> dict[str, str]:
 
 def _hiera_blocks(c: HieraConfig) -> list[str]:
     """Windows lag by a block: the first block of a stage still has the window of the stage before."""
-    lines, index = [], 0
+    at = ", ".join(map(str, c.projecting_blocks)) or "none"
+    stretched, repeated = " x ".join(map(str, c.background)), " x ".join([str(c.windows[0])] * 2)
+    lines = [
+        f"{c.blocks} blocks, projections in {at}; "
+        f"position embeddings: {stretched} stretched over the picture, {repeated} repeated in every window"
+    ]
+    index = 0
     for stage, (blocks, width) in enumerate(zip(c.stages, c.widths, strict=True)):
         for place in range(blocks):
             projects = place == 0 and stage > 0
