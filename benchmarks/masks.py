@@ -120,7 +120,10 @@ def ablation(model_name: str, size_px: int, points_per_side: int) -> dict[str, C
     """Ours with one saving taken back at a time."""
     from unittest import mock
 
+    import torch
+
     from voxlang.masks.fast import ask, candidates, upscale
+    from voxlang.masks.fast.encode import encode_pictures
     from voxlang.masks.fast.generator import FastMaskGenerator
     from voxlang.masks.fast.resize import measure_reference
 
@@ -146,6 +149,7 @@ def ablation(model_name: str, size_px: int, points_per_side: int) -> dict[str, C
         "chunks of 64 prompts": without(ask, "_CACHE_BYTES", 1 << 40),
         "upscaling in one strip": without(upscale, "STRIP", 1 << 30),
         "whole enlarged logits instead of regions": without(candidates, "measure", measure_reference),
+        "(the encoder's part of ours)": torch.inference_mode()(lambda: encode_pictures(model, [rgb])),
     }
 
 

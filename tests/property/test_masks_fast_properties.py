@@ -133,6 +133,20 @@ def test_filtering_again_is_a_fresh_run(nano, rgb, asked, changed):
     assert all(np.array_equal(again.dense(i), fresh.dense(i)) for i in range(len(fresh)))
 
 
+@pytest.mark.parametrize(
+    "speed", [{"encoder_dtype": "bfloat16"}, {"decoder_dtype": "bfloat16"}], ids=lambda s: next(iter(s))
+)
+def test_bfloat16_is_near_and_can_find_nothing(nano, speed):
+    asked = {"points_per_side": 3, "stability_score_thresh": 0.0, "box_nms_thresh": 1.0}
+    rgb = discs(40, 60)
+    make = lambda floor, s: FastMaskGenerator(nano, speed=SpeedSettings(**s), pred_iou_thresh=floor, **asked)
+    exact, near = make(0.0, {}).find(rgb), make(0.0, speed).find(rgb)
+    assert len(near) == len(exact) == 27
+    order = lambda found: np.sort(found.masks.scores)
+    assert 0 < np.abs(order(near) - order(exact)).max() < 0.05
+    assert len(make(2.0, speed).find(rgb)) == 0
+
+
 def test_filtering_below_what_was_kept_is_refused(nano):
     generator = FastMaskGenerator(nano, points_per_side=2, pred_iou_thresh=0.4)
     candidates = generator.collect(discs(20, 30))

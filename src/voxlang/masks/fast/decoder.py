@@ -193,7 +193,7 @@ class FastDecoder:
         import torch
 
         if not len(decoded.tokens):
-            return decoded.tokens.new_zeros((0, len(wanted), *self.mask_size))
+            return torch.zeros((0, len(wanted), *self.mask_size), device=decoded.tokens.device)
         first = self.n_output_tokens - self._decoder.num_mask_tokens
         hs = self._last_attention(decoded.tokens, decoded.positions, maps, decoded.image, [first + k for k in wanted])
         networks = self._decoder.output_hypernetworks_mlps
