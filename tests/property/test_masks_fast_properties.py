@@ -147,6 +147,27 @@ def test_bfloat16_is_near_and_can_find_nothing(nano, speed):
     assert len(make(2.0, speed).find(rgb)) == 0
 
 
+@pytest.mark.slow
+def test_what_torch_compile_traces_gives_the_same_masks(nano, monkeypatch):
+    """With the backend that runs the traced graphs as they are: no C++ compiler, no minutes of compilation."""
+    asked = {"points_per_side": 2, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "box_nms_thresh": 1.0}
+    rgb, traced, compile_ = discs(40, 60), [], torch.compile
+
+    def trace(function, mode=None):
+        traced.append(function.__name__)
+        return compile_(function, backend="eager")
+
+    monkeypatch.setattr(torch, "compile", trace)
+    exact = FastMaskGenerator(nano, **asked).find(rgb)
+    assert not traced
+    found = FastMaskGenerator(nano, speed=SpeedSettings(compile="default"), **asked).find(rgb)
+    assert sorted(traced) == ["decode", "forward_image", "mask_logits"]
+    assert len(found) == len(exact) == 12
+    assert np.allclose(found.masks.scores, exact.masks.scores, atol=1e-5)
+    assert all((found.dense(i) != exact.dense(i)).sum() <= 2 for i in range(len(exact)))
+    assert "forward_image" not in vars(nano), "the model stays as it is"
+
+
 def test_filtering_below_what_was_kept_is_refused(nano):
     generator = FastMaskGenerator(nano, points_per_side=2, pred_iou_thresh=0.4)
     candidates = generator.collect(discs(20, 30))
