@@ -22,7 +22,8 @@ PASSES = ("forward", "train step")
 
 
 def measure(encoder: str, size_px: int, runs: int, *, train: bool, bf16: bool, compiled: bool, threads: int) -> dict:
-    """Images per second of the best run after a warm-up, and peak memory of this process or of the device in MiB."""
+    """Images per second of the best of `runs` after a warm-up (0: the first pass), and peak memory of this process or
+    of the device in MiB."""
     import torch
 
     from voxlang.encoders.build import build_image_encoder
@@ -54,9 +55,9 @@ def measure(encoder: str, size_px: int, runs: int, *, train: bool, bf16: bool, c
             torch.cuda.synchronize()
         return clock() - start
 
-    times = [seconds() for _ in range(runs + 1)][1:]
+    times = [seconds() for _ in range(runs + 1)]
     peak = torch.cuda.max_memory_allocated() if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"images_per_second": round(1 / min(times), 4), "peak_mib": round(peak / 2**20)}
+    return {"images_per_second": round(1 / min(times[1:] or times), 4), "peak_mib": round(peak / 2**20)}
 
 
 def main(

@@ -64,6 +64,14 @@ def test_a_vit_is_changed_only_where_asked():
     assert trunk == parts(given)[0] | {"freeze_vit": True}
 
 
+def test_another_vit_brings_its_own_width(vit):
+    given = compose_sam2("sam2_vit_dino_micro")
+    trunk, channels = parts(with_encoder(given, EncoderOptions(type="dino", ckpt=vit)))
+    assert trunk["pretrained"] == vit and channels == trunk["out_dims"] == [48] * 4
+    trunk, channels = parts(with_encoder(given, EncoderOptions(type="dino", ckpt=vit, out_dims=(9, 8, 7, 6))))
+    assert channels == trunk["out_dims"] == [9, 8, 7, 6]
+
+
 def test_options_that_do_not_fit(vit):
     hiera, dino = compose_sam2("sam2.1_hiera_micro"), compose_sam2("sam2_vit_dino_micro")
     assert with_encoder(hiera, EncoderOptions(type="hiera")) == hiera

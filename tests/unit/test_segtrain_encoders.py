@@ -1,5 +1,9 @@
 """Training on other encoders: frozen means frozen, resuming is exact, and the result runs in stage 2's generator."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -111,3 +115,23 @@ def test_phantoms_are_rendered_when_none_are_there(tmp_path, monkeypatch):
     (tmp_path / "train" / "scenes_x_0001000.npz").touch()
     render_missing(config)
     assert len(asked) == 1
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_vit_by_the_command(tmp_path):
+    """torchrun with gloo: both processes take every step, one writes the log, and the frozen ViT is untouched."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    flags = ["--config", BASE, "--smoke", "--run-dir", str(tmp_path), "--encoder-type", "dino", "--freeze-vit"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, "training/train.py", *flags], capture_output=True, text=True, timeout=500, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("6 steps in") == 2
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 6
+    trained = build_sam2(tmp_path / "weights.yaml", tmp_path / "weights.safetensors", "cpu").image_encoder.trunk
+    config = load_config(tmp_path / "recipe.yaml")
+    fresh = build_student(config.model_yaml, seed=config.seed, encoder=config.encoder).sam.image_encoder.trunk
+    for name, tensor in fresh.vit.state_dict().items():
+        assert torch.equal(tensor, trained.vit.state_dict()[name]), name
+    assert not torch.equal(fresh.pyramid.levels["16"][0].weight, trained.pyramid.levels["16"][0].weight)

@@ -26,7 +26,7 @@ class EncoderOptions(BaseModel):
     ckpt: str | None = None
     """Hub id in the local store, folder with config.json and weights, or a config.json for random weights."""
     out_dims: tuple[int, int, int, int] | None = None
-    """Channels of the levels C32, C16, C8, C4; for a trunk that is put in anew, None is the ViT's hidden size."""
+    """Channels of the levels C32, C16, C8, C4; with a `ckpt`, None is the ViT's hidden size."""
     upsample_mode: Literal["bilinear", "deconv"] | None = None
     """How strides 8 and 4 are made."""
     refine_highres: bool | None = None
@@ -68,7 +68,7 @@ def with_encoder(config: dict[str, Any], options: EncoderOptions | None) -> dict
         )
     trunk |= {"encoder_type": options.type} | given
     if options.ckpt is not None:
-        trunk["pretrained"] = options.ckpt
+        trunk |= {"pretrained": options.ckpt, "out_dims": options.out_dims}
     if trunk.get("out_dims") is None:
         trunk["out_dims"] = [_hidden_size(trunk["pretrained"], options.type)] * 4
     trunk["out_dims"] = list(trunk["out_dims"])

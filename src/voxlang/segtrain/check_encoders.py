@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from voxlang.core import places
 from voxlang.core.errors import ConfigError
 from voxlang.encoders.compose import compose_sam2
 
@@ -112,8 +113,9 @@ def check_training() -> str:
             architecture = compose_sam2(f"sam2_vit_{kind}_micro")["image_encoder"]["trunk"]["pretrained"]
             vit = _write_config(Path(folder), architecture)
             command = TrainCommand(
-                config=Path(RECIPE), smoke=True, run_dir=folder, encoder_type=kind, encoder_ckpt=str(vit),
-                encoder_out_dims="64,64,32,32", freeze_vit=kind == "ijepa",
+                config=places.find_file(Path(RECIPE)) or Path(RECIPE), smoke=True, run_dir=folder,
+                encoder_type=kind, encoder_ckpt=str(vit), encoder_out_dims="64,64,32,32",
+                freeze_vit=kind == "ijepa",
             )  # fmt: skip
             run_training(command)
             files = Path(folder) / "weights.yaml", Path(folder) / "weights.safetensors"
