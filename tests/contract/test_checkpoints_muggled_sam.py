@@ -1,5 +1,8 @@
 """A converted SAM 1 file of each size loads strictly into MuggledSAM's own v1 model and gives equal outputs.
 
+That project pads windows before the layer norm, segment-anything after it: outputs are equal where that norm's bias is
+zero, as it is in fresh weights. With any weights its own conversion of the original file is equal to ours.
+
 Runs only where that project lies: VOXLANG_MUGGLED_SAM=/path/to/muggled_sam. With VOXLANG_MUGGLED_SAM_SIZES=vit_b,vit_l,
 vit_h it runs the published sizes instead of a tiny one.
 """
@@ -50,6 +53,9 @@ def test_same_outputs(size, tmp_path):
     torch.save(ours.state_dict(), tmp_path / "a.pth")
     assert convert_file(tmp_path / "a.pth", tmp_path / "b.pt", to="sam1-stages").is_whole
     theirs = make_samv1_from_state_dict(str(tmp_path / "b.pt"), strict_load=True).eval()
+    converted_there = make_samv1_from_state_dict(str(tmp_path / "a.pth"), strict_load=True).state_dict()
+    assert converted_there.keys() == theirs.state_dict().keys()
+    assert all(torch.equal(converted_there[k], v) for k, v in theirs.state_dict().items())
     side = config.image_size
     picture = torch.randn(1, 3, side, side, generator=g)
     with torch.no_grad():
