@@ -4,7 +4,7 @@ import torch
 
 from voxlang.core.errors import ConfigError
 from voxlang.segtrain.config import PhaseConfig, SegTrainConfig
-from voxlang.segtrain.data import augment, dense_truth, make_batch, make_sources, shrink
+from voxlang.segtrain.data import augment, crop, dense_truth, make_batch, make_sources, shrink
 from voxlang.segtrain.prompts import point_prompts, region_prompts, target_regions
 from voxlang.segtrain.shapes import LabelledPicture, draw_picture
 
@@ -113,6 +113,24 @@ def test_a_shrunk_picture_by_hand():
     assert small.regions[0].tolist() == [[5, 7], [13, 15]] and (small.kinds == small.regions).all()
     same = LabelledPicture(rgb, regions)
     assert shrink(same, 4) is same and shrink(same, 2).kinds is None
+    assert shrink(LabelledPicture(rgb[:3, :3], regions[:, :3, :3]), 6).regions[0, 2:4, 0].tolist() == [4, 4]
+
+
+def test_a_crop_is_a_window_that_shows_something():
+    regions = np.full((3, 64, 64), -1, np.int16)
+    regions[:, 50:60, 3:9] = 2
+    rgb = np.indices((64, 64)).sum(0).astype(np.uint8)[..., None].repeat(3, -1)
+    sides = set()
+    for seed in range(20):
+        part = crop(LabelledPicture(rgb, regions, regions), np.random.default_rng(seed))
+        side = part.rgb.shape[0]
+        sides.add(side)
+        assert 32 <= side < 64 and part.rgb.shape == (side, side, 3) and (part.regions >= 0).any()
+        assert (part.kinds == part.regions).all()
+        assert (np.diff(part.rgb[:, 0, 0].astype(int)) == 1).all(), "pixels keep their size"
+        shown = np.argwhere(part.regions[0] >= 0)[0]
+        assert part.rgb[tuple(shown)][0] >= 53
+    assert len(sides) > 5
 
 
 def test_a_phase_decides_size_and_number_of_its_pictures():

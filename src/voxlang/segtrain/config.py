@@ -40,6 +40,8 @@ class PhaseConfig(BaseModel):
     side: Literal[256, 128] = 256
     """Pixels along each side of the pictures. Half size is a quarter of the work: what large parts look like and what
     belongs together is learnt from many small pictures first, small things at full size."""
+    crop_fraction: float = Field(0.0, ge=0, le=1)
+    """Share of the pictures of which only a window of half to all of the side is taken."""
     pictures: int | None = Field(None, gt=0)
     """Pictures per step on each process, where they are not the recipe's `pictures_per_step`."""
     start_encoder: bool = False

@@ -139,7 +139,10 @@ def make_batch(
     images, prompts, dense = [], [], []
     for _ in range(phase.pictures or config.pictures_per_step):
         name = names[int(rng.choice(len(names), p=shares / shares.sum()))]
-        picture = augment(shrink(sources[name].draw(rng, step), phase.side), rng)
+        picture = sources[name].draw(rng, step)
+        if rng.random() < phase.crop_fraction:
+            picture = crop(picture, rng)
+        picture = augment(shrink(picture, phase.side), rng)
         images.append(normalise(picture.rgb))
         if boxes or refine:
             prompts.append(region_prompts(picture, rng, k, box=boxes))
@@ -200,16 +203,32 @@ def normalise(rgb: np.ndarray) -> torch.Tensor:
     return (image - torch.tensor(PIXEL_MEAN)[:, None, None]) / torch.tensor(PIXEL_STD)[:, None, None]
 
 
+def crop(picture: LabelledPicture, rng: np.random.Generator) -> LabelledPicture:
+    """A square window of half to nearly all of the side around something that shows.
+
+    What lies in the window keeps its pixels: a phase of half-size pictures sees details there as they will be at full
+    size.
+    """
+    side = picture.rgb.shape[0]
+    window = int(rng.integers(side // 2, side))
+    shown = np.flatnonzero(picture.regions[2].ravel() >= 0)
+    centre = int(rng.choice(shown)) if len(shown) else side * side // 2
+    row, column = (int(np.clip(c - window // 2, 0, side - window)) for c in divmod(centre, side))
+    rows, columns = slice(row, row + window), slice(column, column + window)
+    kinds = None if picture.kinds is None else picture.kinds[:, rows, columns]
+    return LabelledPicture(picture.rgb[rows, columns], picture.regions[:, rows, columns], kinds)
+
+
 def shrink(picture: LabelledPicture, side: int) -> LabelledPicture:
-    """The picture with `side` pixels along its edge, its side divided by a whole number; truth is taken at centres."""
-    factor = picture.rgb.shape[0] // side
-    if factor == 1:
+    """The picture with `side` pixels along its edge: colours averaged (or interpolated), truth taken at centres."""
+    if picture.rgb.shape[0] == side:
         return picture
-    h, w, _ = picture.rgb.shape
-    rgb = picture.rgb.reshape(h // factor, factor, w // factor, factor, 3).mean((1, 3)).astype(np.uint8)
-    low = slice(factor // 2, None, factor)
-    kinds = None if picture.kinds is None else picture.kinds[:, low, low]
-    return LabelledPicture(rgb, picture.regions[:, low, low], kinds)
+    from PIL import Image
+
+    rgb = np.asarray(Image.fromarray(picture.rgb).resize((side, side), Image.Resampling.BOX))
+    at = ((np.arange(side) + 0.5) * picture.rgb.shape[0] / side).astype(int)
+    truth = lambda planes: planes[:, at[:, None], at[None, :]]
+    return LabelledPicture(rgb, truth(picture.regions), None if picture.kinds is None else truth(picture.kinds))
 
 
 def augment(picture: LabelledPicture, rng: np.random.Generator) -> LabelledPicture:
