@@ -53,7 +53,7 @@ def test_phases_and_rates_by_hand():
 
 def test_recipes_are_checked(tmp_path):
     assert load_config(RECIPE).model_yaml.endswith("sam2.1_hiera_micro.yaml")
-    with pytest.raises(ConfigError, match="no file"):
+    with pytest.raises(ConfigError, match="no such file"):
         load_config(tmp_path / "none.yaml")
     path = tmp_path / "bad.yaml"
     path.write_text("phases: []\nspeed: 3\n")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from voxlang.core.errors import ConfigError
+from voxlang.core.settings import read_settings
 
 
 class CropsConfig(BaseModel):
@@ -160,17 +160,7 @@ def load_config(path: Path | str) -> ClipTrainConfig:
     Raises:
         ConfigError: no such file, or a setting that does not exist or does not fit.
     """
-    import yaml
-
-    path = Path(path)
-    if not path.is_file():
-        raise ConfigError("a YAML recipe", got="no file", where=str(path), do="use configs/training/clip_micro.yaml")
-    try:
-        return ClipTrainConfig(**(yaml.safe_load(path.read_text("utf-8")) or {}))
-    except (yaml.YAMLError, ValidationError, TypeError) as error:
-        raise ConfigError(
-            "a recipe with the settings of ClipTrainConfig", got=str(error), where=str(path), do="mend these settings"
-        ) from error
+    return read_settings(path, ClipTrainConfig, examples="configs/training")
 
 
 def smoke_config(config: ClipTrainConfig, run_dir: str) -> ClipTrainConfig:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from voxlang.core.errors import ConfigError
+from voxlang.core.settings import read_settings
 from voxlang.embed.settings import EmbedConfig
 from voxlang.field.config import FieldConfig
 from voxlang.masks.models import Sam1Size
@@ -137,19 +136,4 @@ def load_preset(path: str | Path) -> PipelineConfig:
     Raises:
         ConfigError: no such file, no YAML mapping, or a key or value that the model refuses, named with its place.
     """
-    path = Path(path)
-    try:
-        content: Any = yaml.safe_load(path.read_text("utf-8"))
-        return PipelineConfig.model_validate(content if content is not None else {})
-    except FileNotFoundError:
-        near = sorted(p.as_posix() for p in Path("configs").glob("*.yaml"))
-        raise ConfigError(
-            "a YAML preset", got="no such file", where=str(path), do=f"use one of {', '.join(near) or 'your own'}"
-        ) from None
-    except yaml.YAMLError as error:
-        raise ConfigError("valid YAML", got=str(error), where=str(path), do="correct the file") from error
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise ConfigError(
-            "settings that exist, with values that fit", got=problems, where=str(path), do="correct the preset"
-        ) from error
+    return read_settings(path, PipelineConfig, examples="configs")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from voxlang.core.errors import ConfigError
+from voxlang.core.settings import read_settings
 from voxlang.encoders.options import EncoderOptions
 from voxlang.tracking.config import TrackerConfig
 
@@ -154,17 +155,7 @@ def load_config(path: Path | str) -> SegTrainConfig:
     Raises:
         ConfigError: no such file, or a setting that does not exist or does not fit.
     """
-    import yaml
-
-    path = Path(path)
-    if not path.is_file():
-        raise ConfigError("a YAML recipe", got="no file", where=str(path), do="use one of configs/training/*.yaml")
-    try:
-        return SegTrainConfig(**(yaml.safe_load(path.read_text("utf-8")) or {}))
-    except (yaml.YAMLError, ValidationError, TypeError) as error:
-        raise ConfigError(
-            "a recipe with the settings of SegTrainConfig", got=str(error), where=str(path), do="mend these settings"
-        ) from error
+    return read_settings(path, SegTrainConfig, examples="configs/training")
 
 
 def smoke_config(config: SegTrainConfig, run_dir: str) -> SegTrainConfig:

@@ -1,0 +1,46 @@
+"""Settings written as YAML: one reader for presets of the pipeline and recipes of the trainings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from voxlang.core.errors import ConfigError
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+
+def read_settings(path: str | Path, kind: type[Settings], *, examples: str) -> Settings:
+    """Read a YAML file of settings; keys left out keep their defaults.
+
+    Args:
+        path: the file.
+        kind: the settings it holds.
+        examples: folder below the working directory whose YAML files an error names, e.g. "configs".
+
+    Raises:
+        ConfigError: no such file, no YAML mapping, or a key or value that the settings refuse, named with its place.
+    """
+    import yaml
+
+    path = Path(path)
+    try:
+        content: Any = yaml.safe_load(path.read_text("utf-8"))
+        return kind.model_validate(content if content is not None else {})
+    except FileNotFoundError:
+        near = sorted(p.as_posix() for p in Path(examples).glob("*.yaml"))
+        raise ConfigError(
+            "a YAML file", got="no such file", where=str(path), do=f"use one of {', '.join(near) or 'your own'}"
+        ) from None
+    except yaml.YAMLError as error:
+        raise ConfigError("valid YAML", got=str(error), where=str(path), do="correct the file") from error
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ConfigError(
+            f"settings of {kind.__name__} that exist, with values that fit",
+            got=problems,
+            where=str(path),
+            do="correct the file",
+        ) from error
