@@ -183,9 +183,12 @@ def print_tables(result: dict[str, Any], table: list[Bar]) -> None:
     text = result["text"]
     print(f"\ntext to part, {text['crops']} crops")
     for kind, row in text["retrieval"].items():
-        print(f"  {kind:<26} top-1 {row['top1']:.3f}  top-5 {row['top5']:.3f}")
-    absent = text["absent_refused"], text["absent_not_found"]
-    print(f"  absent things refused on {absent[0]:.3f} of the parts, everywhere {absent[1]:.3f}")
+        strict = text["retrieval_strict"][kind]
+        print(
+            f"  {kind:<26} top-1 {row['top1']:.3f}  top-5 {row['top5']:.3f}   every part for itself: top-1 "
+            f"{strict['top1']:.3f}  top-5 {strict['top5']:.3f}"
+        )
+    print(f"  names found on their parts {text['found']:.3f}, absent things refused {text['absent_refused']:.3f}")
     print(f"  relevancy: calibration error {text['calibration']['expected_error']:.3f}\n")
     for bar in table:
         value = "-" if bar.value is None else f"{bar.value:.3f}"

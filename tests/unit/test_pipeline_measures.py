@@ -66,7 +66,8 @@ def test_text_by_colour():
     assert text.crops == 6
     assert text.retrieval["training names"] == {"top1": 1.0, "top5": 1.0}
     assert np.isnan(text.retrieval["names of unseen families"]["top1"]), "no family is unseen"
-    assert text.absent_refused == 1.0 and text.absent_not_found == 1.0, "all other words are where the negatives are"
+    assert text.retrieval_strict["training names"] == {"top1": 1.0, "top5": 1.0}
+    assert text.found == 1.0 and text.absent_refused == 1.0, "all other words are where the negatives are"
     assert text.calibration.count.sum() == 6 + 2 * 2, "own names, and for disc and bar the other one: toy is kin"
 
 

@@ -10,13 +10,12 @@ from voxlang.segtrain.renders import (
     RenderConfig,
     RenderSource,
     kind_table,
-    part_kind,
     planned_scenes,
     write_renders,
 )
 from voxlang.segtrain.shapes import KINDS
 from voxlang.volume.phantoms import FAMILIES
-from voxlang.volume.types import Part, PartTree
+from voxlang.volume.types import Part, PartTree, part_kind
 
 
 def test_splits_share_no_phantom():

@@ -16,7 +16,10 @@ from voxlang.cliptrain.nouns import GENERIC, HELD_OUT, held_out_from_teacher
 from voxlang.core.errors import ConfigError
 from voxlang.embed.encoder import ImageTextEncoder
 from voxlang.scenes.buffer import StoredScenes, read_scenes, scene_files
+from voxlang.volume.types import part_kind
 
+OBJECT_VIEWS = 10_000
+"""Numbers of views that each object has to itself."""
 NEGATIVES = GENERIC[:4]
 """The canonical negatives of a query."""
 
@@ -70,7 +73,7 @@ def crops_of(encoder: ImageTextEncoder, scenes: Iterable[StoredScenes], *, min_a
     crops = [cut_crops(s, config, perfect=True) for s in scenes]
     table = ConceptTable((c.family, c.tree) for c in crops)
     pool = CropPool(crops, table, bonsai_share=1.0 / 6.0)
-    views = np.concatenate([c.view.astype(np.int64) + 10_000 * i for i, c in enumerate(crops)])
+    views = np.concatenate([c.view.astype(np.int64) + OBJECT_VIEWS * i for i, c in enumerate(crops)])
     return CropSet(encoder.encode_images(pool.images), pool.concepts, views, table)
 
 
@@ -81,7 +84,8 @@ def evaluate(encoder: ImageTextEncoder, crops: CropSet) -> dict[str, float]:
     all_top1, all_top5: crop -> name among the names of all families.
     view_top1: name -> crop among the crops of one view.
     part_top1, part_top5: text -> part by the mean vector of the part's crops, among all parts of all families, with
-        names, with synonyms that captions never had (held_), and with those that the text tower never met (unseen_).
+        names, with synonyms that captions never had (held_), and with those that the text tower never met (unseen_);
+        siblings count as one, with the ending _strict every part for itself: see `candidates_of`.
     found: share of crops whose own name beats every negative. refused_sibling: share of (crop, wrong name of the same
         family) below a negative, kin left out; refused_absent: the same for names of other families.
     """
@@ -113,8 +117,11 @@ def evaluate(encoder: ImageTextEncoder, crops: CropSet) -> dict[str, float]:
     held = [(f, s) for f, words in HELD_OUT.items() for s in words if any(s in c.nouns for c in table.concepts)]
     unseen = held_out_from_teacher()
     groups = {"part": names, "held_part": [s for _, s in held], "unseen_part": [s for _, s in held if s in unseen]}
-    for label, texts in groups.items():
-        numbers |= {f"{label}_top{k}": v for k, v in text_to_part(encoder, crops, texts).items()}
+    for ending, siblings in (("", True), ("_strict", False)):
+        candidates = candidates_of(crops, siblings=siblings)
+        for label, texts in groups.items():
+            found = text_to_part(encoder, candidates, texts)
+            numbers |= {f"{label}_top{k}{ending}": v for k, v in found.items()}
     for name in sorted(set(family.tolist())):
         rows = family[first] == name
         hits = np.take_along_axis(right, _best(cosines, same_level)[:, None], axis=1)[:, 0]
@@ -137,35 +144,106 @@ def _view_top1(crops: CropSet, shows: np.ndarray, cosines: np.ndarray) -> float:
     return float(np.mean(hits))
 
 
-def text_to_part(encoder: ImageTextEncoder, crops: CropSet, texts: Sequence[str]) -> dict[int, float]:
-    """Top-1 and top-5 of texts among all parts of all families, each part the mean vector of the crops that show it.
+def text_to_part(encoder: ImageTextEncoder, candidates: Candidates, texts: Sequence[str]) -> dict[int, float]:
+    """Top-1 and top-5 of texts among the candidates.
 
-    Texts that name none of the parts seen are left out; nan where that is all of them.
+    Texts that name none of them are left out; nan where that is all of them.
     """
-    seen, means = part_means(crops)
-    right = np.stack([crops.table.column(t)[0][seen] for t in texts]) if texts else np.zeros((0, len(seen)), bool)
+    table = candidates.table
+    named = np.stack([table.column(t)[0] for t in texts]) if texts else np.zeros((0, len(table)), bool)
+    right = named.astype(np.float32) @ candidates.stands_for.T.astype(np.float32) > 0
     known = right.any(axis=1)
     if not known.any():
         return {1: float("nan"), 5: float("nan")}
-    order = np.argsort(-(text_vectors(encoder, texts) @ means.T), axis=1)
+    order = np.argsort(-(text_vectors(encoder, texts) @ candidates.vectors.T), axis=1)
     ranked = np.take_along_axis(right, order, axis=1)[known]
     return {k: float(ranked[:, :k].any(axis=1).mean()) for k in (1, 5)}
 
 
-def part_means(crops: CropSet) -> tuple[Int[np.ndarray, "p"], Float32[np.ndarray, "p d"]]:
-    """(rows of the concept table that some crop shows, unit mean vector of the crops of each)."""
-    shows = crops.shows()
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """What texts are ranked against: the parts of all families, each as the mean vector of the crops that show it."""
+
+    vectors: Float32[np.ndarray, "p d"]
+    """Unit vectors."""
+    stands_for: Bool[np.ndarray, "p c"]
+    """Concepts of the table for which a candidate is a right answer."""
+    table: ConceptTable
+    """The concepts."""
+
+
+_FINGERS = frozenset(("thumb", "index", "middle", "ring", "little"))
+
+
+def sibling_kind(name: str) -> str:
+    """`part_kind`, and without the finger: what a crop alone, without its surroundings, lets a person tell.
+
+    >>> sibling_kind("left upper lobe"), sibling_kind("distal index phalanx")
+    ('lobe', 'distal phalanx')
+    """
+    kind = part_kind(name)
+    return " ".join(w for w in kind.split() if w not in _FINGERS) or kind
+
+
+def candidates_of(crops: CropSet, *, siblings: bool) -> Candidates:
+    """The candidates of a ranking.
+
+    Args:
+        crops: crops with what they show.
+        siblings: True merges the parts of a family that differ only in number, side, order or finger into one, and
+            takes a candidate as right for another part as well if more than half of its crops show that part too (its
+            pixels are the same: a board seen alone and a circuit board). False: every part for itself, right for its
+            own names.
+    """
+    table, shows = crops.table, crops.shows()
     seen = np.flatnonzero(shows.any(axis=0))
-    means = np.stack([crops.vectors[shows[:, c]].mean(axis=0) for c in seen])
-    return seen, means / np.linalg.norm(means, axis=1, keepdims=True)
+    names = [(table.concepts[c].family, table.concepts[c].name) for c in seen]
+    keys = [(f, sibling_kind(n)) if siblings else (f, n) for f, n in names]
+    vectors, stands_for = [], []
+    for key in dict.fromkeys(keys):
+        members = np.array([c for c, k in zip(seen, keys, strict=True) if k == key])
+        rows = shows[:, members].any(axis=1)
+        mean = crops.vectors[rows].mean(axis=0)
+        vectors.append(mean / np.linalg.norm(mean))
+        own = np.isin(np.arange(len(table)), members)
+        stands_for.append(own | (shows[rows].mean(axis=0) > 0.5) if siblings else own)
+    return Candidates(np.stack(vectors), np.stack(stands_for), table)
 
 
-def absent_refused(encoder: ImageTextEncoder, crops: CropSet, nouns: Sequence[str]) -> tuple[float, float]:
-    """For things that no crop shows: share of (noun, part) not above all negatives, and of nouns never above them."""
-    _, means = part_means(crops)
-    negatives = (means @ text_vectors(encoder, NEGATIVES).T).max(axis=1)
-    below = means @ text_vectors(encoder, nouns).T <= negatives[:, None]
-    return float(below.mean()), float(below.all(axis=0).mean())
+@dataclass(frozen=True, eq=False)
+class ObjectMargins:
+    """By how many logits texts beat the highest negative on an object, each part the mean vector of its crops."""
+
+    present: Float32[np.ndarray, "n"]
+    """Of the name of each part of each object, on that part."""
+    absent: Float32[np.ndarray, "m"]
+    """Of each (noun of a thing that is in no object, object), on the part where it is highest."""
+
+    def found(self, at: float = 0.0) -> float:
+        """Share of parts found when a margin above this counts."""
+        return float((self.present > at).mean())
+
+    def refused(self, at: float = 0.0) -> float:
+        """Share of (noun, object) refused on every part of the object."""
+        return float((self.absent <= at).mean())
+
+
+def object_margins(encoder: ImageTextEncoder, crops: CropSet, nouns: Sequence[str]) -> ObjectMargins:
+    """What a query would say about each object: names of its parts, and nouns of things that are not there."""
+    names = [c.name for c in crops.table.concepts]
+    own, absent, negatives = (text_vectors(encoder, texts) for texts in (names, nouns, NEGATIVES))
+    shows, objects = crops.shows(), crops.view // OBJECT_VIEWS
+    present, highest = [], []
+    for o in np.unique(objects):
+        rows = objects == o
+        seen = np.flatnonzero(shows[rows].any(axis=0))
+        means = np.stack([crops.vectors[rows & shows[:, c]].mean(axis=0) for c in seen])
+        means /= np.linalg.norm(means, axis=1, keepdims=True)
+        against = (means @ negatives.T).max(axis=1)
+        present.append((means * own[seen]).sum(axis=1) - against)
+        highest.append((means @ absent.T - against[:, None]).max(axis=0))
+    scale = encoder.logit_scale
+    return ObjectMargins(*(scale * np.concatenate(m).astype(np.float32) for m in (present, highest)))
 
 
 def relevancy_pairs(encoder: ImageTextEncoder, crops: CropSet) -> tuple[np.ndarray, np.ndarray]:

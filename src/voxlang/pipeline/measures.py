@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from voxlang.cliptrain.evaluate import absent_refused, crops_of, relevancy_pairs, text_to_part
+from voxlang.cliptrain.evaluate import candidates_of, crops_of, object_margins, relevancy_pairs, text_to_part
 from voxlang.cliptrain.nouns import HELD_OUT, absent_nouns
 from voxlang.core.errors import QueryError
 from voxlang.core.levels import LEVELS
@@ -58,11 +58,14 @@ class TextMeasures:
     """What the image-text model is worth on true masks of some views."""
 
     retrieval: dict[str, dict[str, float]]
-    """Top-1 and top-5 of text to part, by kind of text: training names, unseen synonyms, names of unseen families."""
+    """Top-1 and top-5 of text to part, by kind of text: training names, unseen synonyms, names of unseen families.
+    Siblings that a crop cannot tell apart count as one; see `voxlang.cliptrain.evaluate.candidates_of`."""
+    retrieval_strict: dict[str, dict[str, float]]
+    """The same with every part for itself."""
+    found: float
+    """Share of (name, object that has the part) whose relevancy on the part is above one half."""
     absent_refused: float
-    """Share of (noun of an absent thing, part) whose relevancy stays below one half."""
-    absent_not_found: float
-    """Share of such nouns for which that holds for every part."""
+    """Share of (noun of an absent thing, object) whose relevancy is below one half on every part of the object."""
     calibration: CalibrationCurve
     """Relevancy against the share of right names."""
     crops: int
@@ -117,14 +120,18 @@ def measure_text(
         "unseen synonyms": [s for f, words in HELD_OUT.items() for s in words if f not in unseen_families],
         "names of unseen families": names(True),
     }
-    scores = {kind: text_to_part(encoder, crops, texts) for kind, texts in kinds.items()}
+    scores = []
+    for siblings in (True, False):
+        candidates = candidates_of(crops, siblings=siblings)
+        found = {kind: text_to_part(encoder, candidates, texts) for kind, texts in kinds.items()}
+        scores.append({kind: {f"top{k}": v for k, v in score.items()} for kind, score in found.items()})
     absent = [n for n in absent_nouns("test") if not crops.table.column(n)[0].any()]
-    refused, not_found = absent_refused(encoder, crops, absent)
+    margins = object_margins(encoder, crops, absent)
     relevancy, right = relevancy_pairs(encoder, crops)
     return TextMeasures(
-        {kind: {f"top{k}": v for k, v in score.items()} for kind, score in scores.items()},
-        refused,
-        not_found,
+        *scores,
+        margins.found(),
+        margins.refused(),
         calibration_curve(relevancy, right.astype(np.float64)),
         len(crops.vectors),
     )

@@ -20,7 +20,7 @@ from voxlang.core.digest import digest_json
 from voxlang.core.errors import ConfigError
 from voxlang.segtrain.shapes import KINDS, LabelledPicture
 from voxlang.volume.phantoms import FAMILIES
-from voxlang.volume.types import PartTree
+from voxlang.volume.types import PartTree, part_kind
 
 Split = Literal["train", "dev", "test"]
 SEEDS: dict[str, range] = {"train": range(1000, 1_000_000), "dev": range(500, 600), "test": range(100)}
@@ -28,7 +28,6 @@ SEEDS: dict[str, range] = {"train": range(1000, 1_000_000), "dev": range(500, 60
 HELD_OUT_FAMILIES = ("fish", "bottle")
 """Families that no training ever sees: development and test measure on them what an unknown object is worth."""
 _NONE = 255
-_SIBLINGS = {"left", "right", "upper", "lower", "first", "second", "third", "fourth", "fifth"}
 
 
 class RenderConfig(BaseModel):
@@ -100,16 +99,6 @@ def write_renders(folder: Path | str, config: RenderConfig) -> list[Path]:
             write_scenes(path, make_scenes(buffer, family, seed), key=key)
         paths.append(path)
     return paths
-
-
-def part_kind(name: str) -> str:
-    """The name without what tells siblings apart: numbers, and words of side and order.
-
-    >>> part_kind("left rib 3")
-    'rib'
-    """
-    words = [w for w in name.split() if not w.isdigit() and w not in _SIBLINGS]
-    return " ".join(words) or name
 
 
 def kind_table(family: str, tree: PartTree) -> Int16[np.ndarray, "256"]:

@@ -87,6 +87,19 @@ class Part:
     """Words that describe it without naming it: "green", "bony"."""
 
 
+_SIBLINGS = frozenset(("left", "right", "upper", "lower", "first", "second", "third", "fourth", "fifth"))
+
+
+def part_kind(name: str) -> str:
+    """The name without what tells siblings apart: numbers, and words of side and order.
+
+    >>> part_kind("left rib 3")
+    'rib'
+    """
+    words = [w for w in name.split() if not w.isdigit() and w not in _SIBLINGS]
+    return " ".join(words) or name
+
+
 @dataclass(frozen=True)
 class PartTree:
     """The named parts of a labelled volume; a part's parent stands on a higher level."""
