@@ -1,6 +1,6 @@
 """Every encoder, computed in full: built, described, run at several sizes, saved, loaded strictly, and run again.
 
-python -m benchmarks.encoder_check [--encoders tiny sam2_vit_dino] [--sides 256 512 1024]
+python -m benchmarks.encoder_check [--encoders tiny sam2_hiera_t.yaml sam2_vit_dino] [--sides 256 512 1024]
 
 Each encoder has a process of its own. Ends with 1 when something does not hold.
 """
@@ -16,7 +16,9 @@ from pathlib import Path
 
 import tyro
 
-ENCODERS = ("micro", "tiny", "small", "base_plus", "large", "sam2_vit_dino", "sam2_vit_ijepa")
+OFFICIAL = ("tiny", "small", "base_plus", "large")
+OFFICIAL_2_0 = ("sam2_hiera_t.yaml", "sam2_hiera_s.yaml", "sam2_hiera_b+.yaml", "sam2_hiera_l.yaml")
+ENCODERS = ("micro", *OFFICIAL, *OFFICIAL_2_0, "sam2_vit_dino", "sam2_vit_ijepa")
 
 
 def check_encoder(encoder: str, sides: Sequence[int]) -> str:
@@ -24,16 +26,18 @@ def check_encoder(encoder: str, sides: Sequence[int]) -> str:
 
     Args:
         encoder: a size, a YAML file, or a name in configs/sam2.
-        sides: of square pictures. The first is also made oblong, and is the one that is compared after loading.
+        sides: of square pictures. The first is also made oblong, and is the one that is compared after loading; 16
+            pixels more are no size that an encoder takes.
 
     Raises:
-        AssertionError: a level of another shape than described, numbers that are not finite, or other answers after
-            the weights were saved and loaded.
+        AssertionError: a level of another shape than described, numbers that are not finite, a size taken that should
+            be refused, or other answers after the weights were saved and loaded.
         WeightsError: the weights cannot be loaded strictly.
     """
     import torch
     from safetensors.torch import save_file
 
+    from voxlang.core.errors import MaskError
     from voxlang.encoders.build import build_sam2
     from voxlang.encoders.describe import describe_encoder
     from voxlang.masks.models import config_path
@@ -53,6 +57,12 @@ def check_encoder(encoder: str, sides: Sequence[int]) -> str:
         assert all(bool(level.isfinite().all()) for level in levels), f"{encoder} at {height}x{width} is not finite"
         found.append(f"{height}x{width} in {time.process_time() - started:.1f} s")
         before = before or [picture, *levels]
+    try:
+        model.image_encoder(picture[..., :-16])
+    except MaskError as error:
+        assert f"{height}x{width - 16}" in str(error), f"{encoder}: {error}"
+    else:
+        raise AssertionError(f"{encoder} takes a picture of {height}x{width - 16}")
     with tempfile.TemporaryDirectory(prefix="voxlang-check-") as folder:
         weights = Path(folder) / "weights.safetensors"
         save_file(model.state_dict(), weights)
@@ -61,7 +71,8 @@ def check_encoder(encoder: str, sides: Sequence[int]) -> str:
     with torch.no_grad():
         after = again.image_encoder(before[0])["backbone_fpn"]
     assert all(torch.equal(a, b) for a, b in zip(before[1:], after, strict=True)), f"{encoder} answers otherwise"
-    return f"{described.trunk}, {described.parameters['total'] / 1e6:.1f} M; {', '.join(found)}; loaded, answers alike"
+    size = f"{described.trunk}, {described.parameters['total'] / 1e6:.1f} M"
+    return f"{size}; {', '.join(found)}; {height}x{width - 16} refused; loaded, answers alike"
 
 
 def main(encoders: tuple[str, ...] = ENCODERS, sides: tuple[int, ...] = (256, 512, 1024)) -> None:
@@ -71,7 +82,7 @@ def main(encoders: tuple[str, ...] = ENCODERS, sides: tuple[int, ...] = (256, 51
         code = f"from benchmarks.encoder_check import check_encoder; print(check_encoder({encoder!r}, {sides!r}))"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         said = (done.stdout or done.stderr).strip().splitlines()[-1]
-        print(f"{'ok' if done.returncode == 0 else 'FAILED':<7} {encoder:<16} {said}", flush=True)
+        print(f"{'ok' if done.returncode == 0 else 'FAILED':<7} {encoder:<18} {said}", flush=True)
         failed += [encoder] if done.returncode else []
     sys.exit(1 if failed else 0)
 

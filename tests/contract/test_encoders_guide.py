@@ -1,6 +1,7 @@
 """Every claim of the guide to DINO and I-JEPA encoders (docs/encoders.md), and where it is tested.
 
 Use
+- `device="cuda"` on a machine without: test_encoders_build `a_cuda_device_that_is_not_there_is_said`
 - both configurations by name: test_encoders_vit `shipped_configurations`, `inherited_configurations`; built and
   computed in full by `python -m benchmarks.encoder_check`
 - the trunk alone, with sam2's own neck: test_encoders_vit `a_trunk_joins_sam2s_own_classes`

@@ -84,6 +84,12 @@ def test_modes_and_devices():
     assert device_of("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_cuda_device_that_is_not_there_is_said():
+    with pytest.raises(ConfigError, match=r"a CUDA device.*none that torch can see.*use device auto or cpu"):
+        build_sam2(MICRO, device="cuda")
+
+
 def test_resolvers_of_training_configurations(tmp_path):
     own = tmp_path / "mine.yaml"
     own.write_text(

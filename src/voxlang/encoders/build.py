@@ -38,7 +38,7 @@ def build_sam2(
         apply_postprocessing: let unstable single masks give way to the best of three, as sam2 does.
 
     Raises:
-        ConfigError: an unknown file, mode, key or override, or parts that do not fit each other.
+        ConfigError: an unknown file, mode, device, key or override, or parts that do not fit each other.
         ModelMissingError: a trunk whose pretrained weights are not on this machine.
         WeightsError: weights that are broken or do not fit.
     """
@@ -143,12 +143,21 @@ def size_multiple(trunk: nn.Module) -> int:
 
 
 def device_of(device: str | torch.device) -> torch.device:
-    """The device itself; "auto" is CUDA where there is one, else the CPU."""
+    """The device itself; "auto" is CUDA where there is one, else the CPU.
+
+    Raises:
+        ConfigError: a CUDA device on a machine without.
+    """
     import torch
 
     if str(device) == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(device)
+    device = torch.device(device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "a CUDA device", got="none that torch can see", where=f"device {device}", do="use device auto or cpu"
+        )
+    return device
 
 
 def import_sam2() -> None:
