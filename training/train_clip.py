@@ -16,7 +16,7 @@ Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 
 def main(config: Path, smoke: Flag = False, evaluate: Flag = False) -> None:
-    """Train by a recipe and export the averaged weights, then measure them on the development views.
+    """Train by a recipe and export the weights, then measure them on the development views.
 
     Args:
         config: recipe in YAML, see configs/training/.
@@ -40,7 +40,7 @@ def main(config: Path, smoke: Flag = False, evaluate: Flag = False) -> None:
         from voxlang.cliptrain.train import train
 
         result = train(recipe)
-        print(f"{result.steps} steps in {result.seconds:.0f} s on {result.n_crops} crops: {result.last}")
+        print(f"{result.seconds:.0f} s on {result.n_crops} crops; right among all concepts: {result.image.top1:.3f}")
         export_model(result, recipe)
     encoder = load_encoder(EmbedConfig(model=f"local-dir:{recipe.export_dir}"))
     print(json.dumps(measure(encoder, crop_set(encoder, recipe.dev_dirs)), indent=1))

@@ -1,16 +1,14 @@
-"""Crops, imperfect masks and batches of drawn views, checked pixel by pixel on a picture made by hand."""
+"""Crops, imperfect masks and pools of drawn views, checked pixel by pixel on a picture made by hand."""
 
 import numpy as np
 import pytest
 import torch
 
-from voxlang.cliptrain.batches import BatchMaker
 from voxlang.cliptrain.captions import ConceptTable
 from voxlang.cliptrain.config import ClipTrainConfig, CropsConfig
 from voxlang.cliptrain.crops_data import CropPool, Crops, cut_crops, load_crops, resized, stored_crops
 from voxlang.cliptrain.masks_noise import imperfect, junk_mask, one_piece, overlap
 from voxlang.cliptrain.model import augmented, image_pixels
-from voxlang.cliptrain.teacher import HashTeacher, teacher_space
 from voxlang.core.errors import ConfigError
 from voxlang.core.levels import Level
 from voxlang.scenes.buffer import StoredScenes, write_scenes
@@ -107,7 +105,7 @@ def pool():
     return CropPool(phantoms, table, bonsai_share=0.3), table
 
 
-def test_pool_knows_concepts_sides_attributes_and_shares(pool):
+def test_pool_knows_concepts_sides_and_shares(pool):
     crops, table = pool
     assert resized(crops.images, 8).shape[1:] == (8, 8, 3) and resized(crops.images, 16) is crops.images
     bonsai = np.array([i >= 0 and table.concepts[i].family == "bonsai" for i in crops.concepts[:, 0]])
@@ -119,30 +117,6 @@ def test_pool_knows_concepts_sides_attributes_and_shares(pool):
     for row in np.flatnonzero(~junk):
         concept = table.concepts[crops.concepts[row, 0]]
         assert crops.sided[row] == (concept.name == "left leaf")
-        colours = {a for a, has in zip(table.attributes, crops.attributes[row], strict=True) if has}
-        assert colours == {"pot": {"blue"}, "foliage": {"green"}}.get(concept.name, set())
-
-
-def test_batches_relate_captions_to_crops(pool, tmp_path):
-    crops, table = pool
-    space = teacher_space(table, HashTeacher(), dim=8, cache=tmp_path)
-    config = ClipTrainConfig(batch_size=24, absent_nouns=5)
-    maker = BatchMaker(config, crops, table, space)
-    captions = maker.captions(np.random.default_rng(2))
-    batch = maker.batch(np.random.default_rng(3), captions)
-    again = maker.batch(np.random.default_rng(3), maker.captions(np.random.default_rng(2)))
-    assert (batch.rows == again.rows).all() and torch.equal(batch.relations.wrong, again.relations.wrong)
-    right, wrong, generic = batch.relations.right, batch.relations.wrong, batch.relations.generic
-    assert right.shape == wrong.shape == (24, len(captions.texts)) and generic.sum() == 6
-    assert not (right & (wrong > 0)).any() and not right[:, generic].any() and not wrong[:, generic].any()
-    for b, row in enumerate(batch.rows):
-        concept = table.concepts[crops.concepts[row, 0]] if crops.concepts[row, 0] >= 0 else None
-        if concept is None:
-            assert not right[b].any()
-            continue
-        for m, text in enumerate(captions.texts[: len(table)]):
-            if table.concepts[m].family == concept.family and table.concepts[m].name == concept.name:
-                assert right[b, m], text
 
 
 def test_augmentation_keeps_the_background_and_never_mirrors_sides():

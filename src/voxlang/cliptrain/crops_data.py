@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Int, Int16, UInt8
+from jaxtyping import Int, Int16, UInt8
 
 from voxlang.cliptrain.captions import ConceptTable
 from voxlang.cliptrain.config import ClipTrainConfig, CropsConfig
@@ -168,26 +168,22 @@ def load_crops(config: ClipTrainConfig) -> list[Crops]:
 
 
 class CropPool:
-    """All crops in memory with their concepts and attributes."""
+    """All crops in memory with their concepts."""
 
     def __init__(
         self, crops: list[Crops], table: ConceptTable, *, bonsai_share: float, image_size: int | None = None
     ) -> None:
         self.images = np.concatenate([resized(c.images, image_size or c.images.shape[1]) for c in crops])
         self.concepts: Int[np.ndarray, "n 3"] = np.full((len(self.images), 3), -1, np.int64)
-        self.attributes: Bool[np.ndarray, "n a"] = np.zeros((len(self.images), len(table.attributes)), bool)
         self.sided = np.zeros(len(self.images), bool)
         """Crops whose name says left or right: mirroring them would lie."""
         families, start = [], 0
-        place = {a: i for i, a in enumerate(table.attributes)}
         for phantom in crops:
             families += [phantom.family] * len(phantom)
             for row, ids in enumerate(phantom.parts, start=start):
                 for k, part in enumerate(phantom.tree[int(i)] for i in ids if i >= 0):
                     self.concepts[row, k] = table.index(phantom.family, part)
                     self.sided[row] |= "left" in part.name or "right" in part.name
-                    if k == 0:
-                        self.attributes[row, [place[a] for a in part.attributes]] = True
             start += len(phantom)
         self.weights = _weights(np.array(families), self.concepts[:, 0], bonsai_share)
 

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float32, Int
 from voxlang.cliptrain.captions import QUERY_TEMPLATES, ConceptTable
 from voxlang.cliptrain.config import CropsConfig
 from voxlang.cliptrain.crops_data import CropPool, cut_crops
-from voxlang.cliptrain.nouns import GENERIC, HELD_OUT, held_out_from_teacher
+from voxlang.cliptrain.nouns import HELD_OUT, NEGATIVES, held_out_from_teacher
 from voxlang.core.errors import ConfigError
 from voxlang.embed.encoder import ImageTextEncoder
 from voxlang.scenes.buffer import StoredScenes, read_scenes, scene_files
@@ -20,8 +20,6 @@ from voxlang.volume.types import part_kind
 
 OBJECT_VIEWS = 10_000
 """Numbers of views that each object has to itself."""
-NEGATIVES = GENERIC[:4]
-"""The canonical negatives of a query."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +97,7 @@ def evaluate(encoder: ImageTextEncoder, crops: CropSet) -> dict[str, float]:
     wrong_for = np.stack([table.column(n)[1] for n in names], axis=1)
     first = crops.concepts[:, 0]
     right = (shows.astype(np.float32) @ right_for.astype(np.float32)) > 0
-    wrong = (wrong_for[first] >= 1.0) & ~right
+    wrong = wrong_for[first] & ~right
     same = family[None] == family[first][:, None]
     same_level = same & (level[None] == level[first][:, None])
     top = lambda mask: float(np.take_along_axis(right, _best(cosines, mask)[:, None], axis=1).mean())
@@ -253,10 +251,10 @@ def relevancy_pairs(encoder: ImageTextEncoder, crops: CropSet) -> tuple[np.ndarr
     margin = crops.vectors @ text_vectors(encoder, names).T
     margin -= (crops.vectors @ text_vectors(encoder, NEGATIVES).T).max(axis=1, keepdims=True)
     family = np.array([c.family for c in table.concepts])
-    right_for, weight = (np.stack([table.column(n)[k] for n in names], axis=1) for k in (0, 1))
+    right_for, wrong_for = (np.stack([table.column(n)[k] for n in names], axis=1) for k in (0, 1))
     right = (crops.shows().astype(np.float32) @ right_for.astype(np.float32)) > 0
     first = crops.concepts[:, 0]
-    counts = (family[None] == family[first][:, None]) & (right | (weight[first] >= 1.0))
+    counts = (family[None] == family[first][:, None]) & (right | wrong_for[first])
     return 1.0 / (1.0 + np.exp(-encoder.logit_scale * margin[counts])), right[counts]
 
 

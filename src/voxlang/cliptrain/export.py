@@ -34,7 +34,7 @@ def export_model(result: ClipTrainResult, config: ClipTrainConfig) -> Path:
         "weights_digest": digest_file(folder / WEIGHTS_NAME),
         "recipe_digest": digest_json(recipe),
         "recipe": recipe,
-        "steps": result.steps,
+        "steps": result.image.steps,
         "seconds": round(result.seconds),
         "crops": result.n_crops,
         "concepts": len(result.table),

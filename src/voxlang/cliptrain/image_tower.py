@@ -1,23 +1,77 @@
-"""The image tower alone, from a plain classifier of parts: it needs no text yet and learns three times as fast."""
+"""The image tower alone, from a plain classifier of parts: it needs no text."""
 
 from __future__ import annotations
 
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float32
 from torch import nn
 
 from voxlang.cliptrain.config import ClipTrainConfig
 from voxlang.cliptrain.crops_data import CropPool
-from voxlang.cliptrain.losses import auxiliary_loss
+from voxlang.cliptrain.losses import concept_loss
 from voxlang.cliptrain.model import augmented, image_pixels
+from voxlang.cliptrain.text_tower import rate_factor
 from voxlang.core.artifacts import atomic_path
+from voxlang.core.errors import ConfigError
 
 IMAGE_CHECKPOINT = "image.pt"
+
+
+@dataclass(frozen=True)
+class ImageFit:
+    """How the training of the image tower went."""
+
+    steps: int
+    """Steps done, earlier runs included."""
+    seconds: float
+    """Seconds they took, earlier runs included."""
+    top1: float
+    """Share of the last crops of this run whose best concept was right; nan when there was nothing to do."""
+
+
+class TowerOptimizer:
+    """Muon for the convolutions and AdamW for all else, as one.
+
+    Muon makes each update of a matrix orthogonal, so that all directions of a layer learn alike (Jordan et al. 2024). A
+    convolution's weight is given to it as the matrix [out, k * k * in] over the same memory.
+    """
+
+    def __init__(self, parts: nn.Module, config: ClipTrainConfig) -> None:
+        self._weights = [p for p in parts.parameters() if p.ndim == 4]
+        matrices = [nn.Parameter(p.detach().permute(0, 2, 3, 1).view(len(p), -1)) for p in self._weights]
+        others = [p for p in parts.parameters() if p.ndim != 4]
+        self._matrices, self._all = matrices, [*self._weights, *others]
+        decay = config.weight_decay
+        adamw = torch.optim.AdamW(others, lr=1e-3, betas=(0.9, 0.98), weight_decay=decay)
+        muon = torch.optim.Muon(matrices, lr=1e-3, weight_decay=decay, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+        self._each = ((adamw, config.learning_rate), (muon, config.convolution_rate))
+
+    def step(self, factor: float) -> None:
+        """Move the weights along their gradients, at this share of the highest rates, and forget the gradients."""
+        nn.utils.clip_grad_norm_(self._all, 1.0)
+        for weight, matrix in zip(self._weights, self._matrices, strict=True):
+            matrix.grad = weight.grad.permute(0, 2, 3, 1).reshape(matrix.shape)
+        for optimizer, rate in self._each:
+            optimizer.param_groups[0]["lr"] = rate * factor
+            optimizer.step()
+        for parameter in self._all:
+            parameter.grad = None
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """What a resumed training needs."""
+        return [optimizer.state_dict() for optimizer, _ in self._each]
+
+    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
+        """Go on from `state_dict`."""
+        for (optimizer, _), state in zip(self._each, states, strict=True):
+            optimizer.load_state_dict(state)
 
 
 def drawn_pixels(pool: CropPool, rows: np.ndarray, rng: np.random.Generator, device: torch.device) -> torch.Tensor:
@@ -27,16 +81,15 @@ def drawn_pixels(pool: CropPool, rows: np.ndarray, rng: np.random.Generator, dev
     return augmented(image_pixels(images), sided, generator).contiguous(memory_format=torch.channels_last)
 
 
-def image_rate(config: ClipTrainConfig, step: int) -> float:
-    """Rate of the image tower at a step counted over both of its phases: warm-up, then half a cosine."""
-    from voxlang.cliptrain.text_tower import rate_factor
-
-    return config.learning_rate * rate_factor(step, config.image_steps + config.steps, config.warmup_steps)
-
-
 def fit_image_tower(
-    visual: nn.Module, head: nn.Module, pool: CropPool, config: ClipTrainConfig, device: torch.device
-) -> float:
+    visual: nn.Module,
+    head: nn.Module,
+    pool: CropPool,
+    config: ClipTrainConfig,
+    device: torch.device,
+    *,
+    stop_step: int | None = None,
+) -> ImageFit:
     """Train tower and classifier for `image_steps`, or go on where a checkpoint stopped.
 
     Args:
@@ -45,25 +98,28 @@ def fit_image_tower(
         pool: crops.
         config: the recipe.
         device: where both lie.
+        stop_step: stop (with a checkpoint) at this step; None trains to the end.
 
-    Returns:
-        Share of the last crops whose best concept is right, nan when there was nothing to do.
+    Raises:
+        ConfigError: a checkpoint of another model, seed or length.
     """
     from tqdm import tqdm
 
     parts = nn.ModuleDict({"visual": visual, "head": head})
-    optimizer = torch.optim.AdamW(parts.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=config.weight_decay)
+    optimizer = TowerOptimizer(parts, config)
     path = Path(config.run_dir) / IMAGE_CHECKPOINT
-    begin = 0
+    begin, seconds = 0, 0.0
     if path.is_file():
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        _check_identity(state["identity"], config, path)
         parts.load_state_dict(state["parts"])
         optimizer.load_state_dict(state["optimizer"])
-        begin = state["step"]
-    saved, hits = time.monotonic(), []
+        begin, seconds = state["step"], state["seconds"]
+    end = min(config.image_steps, stop_step or config.image_steps)
+    started = saved = time.monotonic()
+    hits: list[float] = []
     parts.train()
-    for step in (bar := tqdm(range(begin, config.image_steps), desc="image tower", disable=not sys.stderr.isatty())):
-        optimizer.param_groups[0]["lr"] = image_rate(config, step)
+    for step in (bar := tqdm(range(begin, end), desc="image tower", disable=not sys.stderr.isatty())):
         rng = np.random.default_rng([config.seed, 14, step])
         rows = pool.draw(rng, config.batch_size)
         concepts = torch.from_numpy(pool.concepts[rows]).to(device)
@@ -71,19 +127,46 @@ def fit_image_tower(
         with torch.autocast(device.type, torch.bfloat16, enabled=config.bfloat16):
             features = visual(pixels)
         logits = head(features.float())
-        auxiliary_loss(logits, concepts).backward()
-        nn.utils.clip_grad_norm_(parts.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        concept_loss(logits, concepts).backward()
+        optimizer.step(rate_factor(step, config.image_steps, config.warmup_steps))
         named = concepts[:, 0] >= 0
         hit = (logits.detach().argmax(1)[:, None] == concepts).any(1)[named].float().mean().item()
         hits = [*hits[-99:], hit]
         bar.set_postfix(top1=np.mean(hits))
-        if step + 1 == config.image_steps or time.monotonic() - saved > config.checkpoint_seconds:
+        now = time.monotonic()
+        if step + 1 == end or now - saved > config.checkpoint_seconds:
+            state = {"identity": config.image_identity(), "step": step + 1, "seconds": seconds + now - started}
+            state |= {"parts": parts.state_dict(), "optimizer": optimizer.state_dict()}
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_path(path) as temporary:
-                torch.save(
-                    {"parts": parts.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}, temporary
-                )
-            saved = time.monotonic()
-    return float(np.mean(hits)) if hits else float("nan")
+                torch.save(state, temporary)
+            saved = now
+    seconds += time.monotonic() - started
+    return ImageFit(max(begin, end), seconds, float(np.mean(hits)) if hits else float("nan"))
+
+
+def _check_identity(found: dict[str, Any], config: ClipTrainConfig, path: Path) -> None:
+    if found != config.image_identity():
+        raise ConfigError(
+            f"a checkpoint of {config.image_identity()}",
+            got=str(found),
+            where=str(path),
+            do="choose another run_dir, or delete this file to start afresh",
+        )
+
+
+@torch.no_grad()
+def image_features(
+    visual: nn.Module, pool: CropPool, config: ClipTrainConfig, device: torch.device
+) -> Float32[np.ndarray, "n d"]:
+    """What the tower, in evaluation mode, says of all crops as they are, before normalisation."""
+    from tqdm import tqdm
+
+    visual.eval()
+    out = []
+    parts = np.array_split(pool.images, max(1, len(pool) // 256))
+    for images in tqdm(parts, desc="features of crops", disable=not sys.stderr.isatty()):
+        pixels = image_pixels(torch.from_numpy(images).to(device)).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.bfloat16):
+            out.append(visual(pixels).float().numpy(force=True))
+    return np.concatenate(out)

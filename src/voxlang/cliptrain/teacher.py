@@ -167,15 +167,3 @@ def project(vectors: Float32[np.ndarray, "n e"], axes: np.ndarray, mean: np.ndar
     """Unit vectors along the principal axes."""
     rows = (vectors - mean) @ axes.T
     return (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)).astype(np.float32)
-
-
-def concept_similarity(table: ConceptTable, space: TeacherSpace) -> dict[tuple[int, int], float]:
-    """Greatest cosine between names of two concepts, in the teacher's reduced space."""
-    place = {p: i for i, p in enumerate(space.phrases)}
-    groups = [[place[n] for n in c.caption_nouns if n in place] for c in table.concepts]
-    found = {}
-    for a in range(len(groups)):
-        for b in range(a):
-            if groups[a] and groups[b]:
-                found[a, b] = float((space.vectors[groups[a]] @ space.vectors[groups[b]].T).max())
-    return found

@@ -1,8 +1,8 @@
 """The text tower alone: it starts as the mean of the teacher's word vectors and learns to imitate the teacher.
 
 Words keep their neighbours: a synonym that no caption holds still lies near the names that the teacher finds like it.
-While both towers learn, the transformer stays as it is and only the projection behind it moves, the same for all texts,
-so words without pictures move with those that have some.
+What brings it to the pictures afterwards is a linear map behind it, the same for all texts, so words without pictures
+move with those that have some: see `alignment`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -193,17 +192,3 @@ def phrase_batch(space: TeacherSpace, rng: np.random.Generator, count: int) -> t
     texts = [space.phrases[int(i)] for i in rows]
     texts = [str(rng.choice(TEMPLATES)).format(t) if rng.random() < 0.33 else t for t in texts]
     return texts, space.vectors[rows]
-
-
-def cached_states(
-    model: nn.Module, tokenizer: Tokenizer, texts: Iterable[str], cache: dict[str, torch.Tensor], context_length: int
-) -> torch.Tensor:
-    """`encode_states` of texts by a frozen transformer: what is in the cache is not computed again."""
-    texts = list(texts)
-    new = [t for t in dict.fromkeys(texts) if t not in cache]
-    if new:
-        with torch.no_grad():
-            device = model.text_projection.device
-            rows = encode_states(model, encode_tokens(tokenizer, new, context_length=context_length).to(device))
-        cache.update(zip(new, rows, strict=True))
-    return torch.stack([cache[t] for t in texts])

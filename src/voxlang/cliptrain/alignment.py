@@ -1,0 +1,187 @@
+"""Both towers meet in closed form: one linear map behind each, found without a step of descent.
+
+Texts are whitened over the names of parts, which a sentence model holds close together. Pictures go to the mean text
+vector of what they show, by the affine map that keeps pictures of one kind together. Then the generic texts, which a
+query asks beside its own, take up for each picture what a likely noun of an absent thing would say of it, so that a
+name is found where it says more. Both maps are folded into weights that open_clip has anyway.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import nn
+
+from voxlang.cliptrain.captions import QUERY_TEMPLATES, ConceptTable
+from voxlang.cliptrain.config import AlignConfig
+from voxlang.cliptrain.nouns import NEGATIVES, absent_nouns
+from voxlang.cliptrain.text_tower import encode_states
+from voxlang.cliptrain.tokenizer import encode_tokens
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+@dataclass(frozen=True, eq=False)
+class AffineMap:
+    """x @ weight + bias."""
+
+    weight: Float[np.ndarray, "e d"]
+    """From features to the common space."""
+    bias: Float[np.ndarray, "d"]
+    """Where a feature of zero goes."""
+
+    def __call__(self, rows: Float[np.ndarray, "n e"]) -> Float[np.ndarray, "n d"]:
+        """Rows mapped."""
+        return rows @ self.weight + self.bias
+
+
+@dataclass(frozen=True, eq=False)
+class Classes:
+    """Features of pictures, by what they show."""
+
+    rows: Int[np.ndarray, "k"]
+    """Classes that have pictures."""
+    means: Float[np.ndarray, "k e"]
+    """Mean feature of each."""
+    scatter: Float[np.ndarray, "e e"]
+    """Covariance of the features around the mean of their class."""
+
+
+def classes_of(features: Float[np.ndarray, "n e"], labels: Int[np.ndarray, "n"]) -> Classes:
+    """Means and scatter of features by their class; a label of -1 is left out."""
+    features = features[labels >= 0].astype(np.float64)
+    rows, place, count = np.unique(labels[labels >= 0], return_inverse=True, return_counts=True)
+    sums = np.zeros((len(rows), features.shape[1]))
+    np.add.at(sums, place, features)
+    means = sums / count[:, None]
+    around = features - means[place]
+    return Classes(rows, means, around.T @ around / len(features))
+
+
+def whitening(rows: Float[np.ndarray, "n d"], *, shrink: float) -> Float[np.ndarray, "d d"]:
+    """Symmetric map under which the covariance of the rows becomes nearly the identity.
+
+    Args:
+        rows: vectors of names.
+        shrink: share of the mean variance added to every direction first, so that faint ones are not blown up.
+    """
+    variance, axes = np.linalg.eigh(np.cov(rows.T, bias=True))
+    scale = (np.maximum(variance, 0.0) + shrink * variance.mean()) ** -0.5
+    return (axes * scale) @ axes.T
+
+
+def picture_map(classes: Classes, targets: Float[np.ndarray, "k d"], config: AlignConfig) -> AffineMap:
+    """The affine map that brings class means near their targets and pictures of a class near each other.
+
+    It minimises the mean of |map(mean) - target|^2 over classes, plus the mapped scatter and a ridge by their weights.
+    """
+    origin, offset = classes.means.mean(axis=0), targets.mean(axis=0)
+    centred = classes.means - origin
+    ridge = config.ridge * np.trace(classes.scatter) / len(origin) * np.eye(len(origin))
+    gram = centred.T @ centred / len(centred) + config.scatter * classes.scatter + ridge
+    weight = np.linalg.solve(gram, centred.T @ (targets - offset) / len(centred))
+    return AffineMap(weight, offset - origin @ weight)
+
+
+def with_negatives(
+    pictures: AffineMap,
+    classes: Classes,
+    generic: Float[np.ndarray, "d"],
+    absent: Float[np.ndarray, "a d"],
+    config: AlignConfig,
+) -> AffineMap:
+    """Let the generic text say of each picture what one of the likelier nouns of absent things says of it.
+
+    Args:
+        pictures: the map so far.
+        classes: features it was made from.
+        generic: mean vector of the generic texts.
+        absent: vectors of nouns of absent things.
+        config: `absent_quantile` is the noun that counts, `caution` raises the generic texts above it.
+    """
+    likely = np.quantile(pictures(classes.means) @ absent.T, config.absent_quantile, axis=1)
+    wanted = picture_map(classes, likely[:, None], config)
+    direction = generic - absent.mean(axis=0)
+    unit = direction / (direction @ generic)
+    weight = pictures.weight + (wanted.weight - (pictures.weight @ generic)[:, None]) * unit
+    bias = pictures.bias + (wanted.bias - pictures.bias @ generic) * unit + config.caution * direction
+    return AffineMap(weight, bias)
+
+
+@torch.no_grad()
+def align(
+    model: nn.Module,
+    tokenizer: Tokenizer,
+    table: ConceptTable,
+    features: Float[np.ndarray, "n e"],
+    concepts: Int[np.ndarray, "n"],
+    config: AlignConfig,
+) -> None:
+    """Bring both towers into one space, in place.
+
+    Args:
+        model: in evaluation mode; changed are its last text norm, its text projection, the last layer of its image
+            tower and its logit scale.
+        tokenizer: its vocabulary.
+        table: concepts of the pictures.
+        features: what the image tower says of pictures, before normalisation.
+        concepts: row of the table that each shows, -1 for none.
+        config: the recipe.
+    """
+    nouns = [c.caption_nouns for c in table.concepts]
+    states = _states(model, tokenizer, list(dict.fromkeys(n for group in nouns for n in group)))
+    whiten_texts(model, states.flatten(0, 1), shrink=config.shrink)
+    text = lambda words: _text_vectors(model, tokenizer, list(words))
+    classes = classes_of(features, concepts)
+    targets = np.stack([_unit(text(nouns[k]).mean(axis=0)) for k in classes.rows])
+    absent = text(n for n in absent_nouns("train") if not table.column(n)[0].any())
+    pictures = picture_map(classes, targets, config)
+    pictures = with_negatives(pictures, classes, text(NEGATIVES).mean(axis=0), absent, config)
+    fold_pictures(model.visual.attnpool.c_proj, pictures)
+    model.logit_scale.fill_(float(np.log(config.logit_scale)))
+
+
+@torch.no_grad()
+def fold_pictures(last: nn.Linear, behind: AffineMap) -> None:
+    """Make a layer, in place, compute what the map behind it made of its output."""
+    weight, bias = (torch.from_numpy(a).to(last.weight) for a in (behind.weight, behind.bias))
+    last.bias.copy_(last.bias @ weight + bias)
+    last.weight.copy_(weight.T @ last.weight)
+
+
+@torch.no_grad()
+def whiten_texts(model: nn.Module, states: torch.Tensor, *, shrink: float) -> None:
+    """Turn and stretch the text space, in place and for all texts alike, so that some states spread evenly in it.
+
+    Args:
+        model: its last text norm and its projection change.
+        states: [n width] behind that norm.
+        shrink: see `whitening`.
+    """
+    projection = model.text_projection
+    spread = whitening((states @ projection).double().numpy(force=True), shrink=shrink)
+    spread /= np.sqrt(np.trace(spread @ spread) / len(spread))
+    model.ln_final.bias.sub_(states.mean(dim=0))
+    projection.copy_(projection @ torch.from_numpy(spread).to(projection))
+
+
+def _states(model: nn.Module, tokenizer: Tokenizer, words: list[str]) -> torch.Tensor:
+    """[word template width]."""
+    texts = [t.format(w) for w in words for t in QUERY_TEMPLATES]
+    tokens = encode_tokens(tokenizer, texts, context_length=len(model.positional_embedding))
+    return encode_states(model, tokens.to(model.text_projection.device)).float().unflatten(0, (len(words), -1))
+
+
+def _text_vectors(model: nn.Module, tokenizer: Tokenizer, words: list[str]) -> np.ndarray:
+    """Unit vectors as a query makes them."""
+    rows = (_states(model, tokenizer, words) @ model.text_projection).double().numpy(force=True)
+    return _unit(_unit(rows).mean(axis=1))
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
