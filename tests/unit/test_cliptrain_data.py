@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from voxlang.cliptrain.captions import ConceptTable
+from voxlang.cliptrain.concepts import ConceptTable
 from voxlang.cliptrain.config import ClipTrainConfig, CropsConfig
 from voxlang.cliptrain.crops_data import CropPool, Crops, cut_crops, load_crops, resized, stored_crops
 from voxlang.cliptrain.masks_noise import imperfect, junk_mask, one_piece, overlap

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from voxlang.cliptrain.captions import ConceptTable
+from voxlang.cliptrain.concepts import ConceptTable
 from voxlang.cliptrain.evaluate import (
     OBJECT_VIEWS,
     CropSet,

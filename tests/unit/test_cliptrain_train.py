@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from voxlang.cliptrain.captions import ConceptTable
+from voxlang.cliptrain.concepts import ConceptTable
 from voxlang.cliptrain.config import ClipTrainConfig, load_config, smoke_config
 from voxlang.cliptrain.crops_data import CropPool, load_crops
 from voxlang.cliptrain.evaluate import confusion, confusion_text, crop_set, evaluate, text_vectors

@@ -1,1 +1,1 @@
-"""Training of the embedded image-text model: crops of labelled renders, captions, losses, evaluation, export."""
+"""Training of the embedded image-text model: crops of labelled renders, both towers, alignment, evaluation, export."""

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import nn
 
-from voxlang.cliptrain.captions import QUERY_TEMPLATES, ConceptTable
+from voxlang.cliptrain.concepts import QUERY_TEMPLATES, ConceptTable
 from voxlang.cliptrain.config import AlignConfig
 from voxlang.cliptrain.nouns import NEGATIVES, absent_nouns
 from voxlang.cliptrain.text_tower import encode_states
@@ -133,7 +133,7 @@ def align(
         concepts: row of the table that each shows, -1 for none.
         config: the recipe.
     """
-    nouns = [c.caption_nouns for c in table.concepts]
+    nouns = [c.training_nouns for c in table.concepts]
     states = _states(model, tokenizer, list(dict.fromkeys(n for group in nouns for n in group)))
     whiten_texts(model, states.flatten(0, 1), shrink=config.shrink)
     text = lambda words: _text_vectors(model, tokenizer, list(words))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int, Int16, UInt8
 
-from voxlang.cliptrain.captions import ConceptTable
+from voxlang.cliptrain.concepts import ConceptTable
 from voxlang.cliptrain.config import ClipTrainConfig, CropsConfig
 from voxlang.cliptrain.masks_noise import imperfect, junk_mask, one_piece, overlap
 from voxlang.core.artifacts import atomic_path

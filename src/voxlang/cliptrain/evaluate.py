@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float32, Int
 
-from voxlang.cliptrain.captions import QUERY_TEMPLATES, ConceptTable
+from voxlang.cliptrain.concepts import QUERY_TEMPLATES, ConceptTable
 from voxlang.cliptrain.config import CropsConfig
 from voxlang.cliptrain.crops_data import CropPool, cut_crops
 from voxlang.cliptrain.nouns import HELD_OUT, NEGATIVES, held_out_from_teacher
@@ -82,7 +82,7 @@ def evaluate(encoder: ImageTextEncoder, crops: CropSet) -> dict[str, float]:
     all_top1, all_top5: crop -> name among the names of all families.
     view_top1: name -> crop among the crops of one view.
     part_top1, part_top5: text -> part by the mean vector of the part's crops, among all parts of all families, with
-        names, with synonyms that captions never had (held_), and with those that the text tower never met (unseen_);
+        names, with synonyms that training never had (held_), and with those that the text tower never met (unseen_);
         siblings count as one, with the ending _strict every part for itself: see `candidates_of`.
     found: share of crops whose own name beats every negative. refused_sibling: share of (crop, wrong name of the same
         family) below a negative, kin left out; refused_absent: the same for names of other families.

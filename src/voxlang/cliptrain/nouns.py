@@ -1,4 +1,4 @@
-"""Words beyond the captions: the texts that match nothing, the synonyms kept out of training, and nouns by field."""
+"""Words beyond the names of parts: texts that match nothing, synonyms kept out of training, and nouns by field."""
 
 from __future__ import annotations
 
@@ -107,12 +107,12 @@ HELD_OUT: dict[str, tuple[str, ...]] = {
         "eye tooth", "bicuspid", "back tooth",
     ),
 }  # fmt: skip
-"""Synonyms of parts that never become captions: about one per part. Every second one in alphabetical order is kept
+"""Synonyms of parts that no picture is trained to: about one per part. Every second one in alphabetical order is kept
 out of the teacher's phrases too."""
 
 
 def held_out() -> frozenset[str]:
-    """All synonyms kept out of captions."""
+    """All synonyms that no picture is trained to."""
     return frozenset(s for words in HELD_OUT.values() for s in words)
 
 

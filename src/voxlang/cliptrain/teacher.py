@@ -9,7 +9,7 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32
 
-from voxlang.cliptrain.captions import ConceptTable
+from voxlang.cliptrain.concepts import ConceptTable
 from voxlang.cliptrain.nouns import ADJECTIVES, GENERIC, broad_nouns, held_out_from_teacher
 from voxlang.core.artifacts import atomic_path
 from voxlang.core.digest import digest_bytes, digest_json
@@ -115,7 +115,7 @@ def teacher_phrases(
     rng = np.random.default_rng([seed, 5])
     names = [n for c in table.concepts for n in c.nouns]
     whole = {c.family: table.whole_of(c.family).name for c in table.concepts}
-    names += [f"{n} of a {whole[c.family]}" for c in table.concepts for n in c.caption_nouns if n != whole[c.family]]
+    names += [f"{n} of a {whole[c.family]}" for c in table.concepts for n in c.training_nouns if n != whole[c.family]]
     nouns = list(broad_nouns())
     with_more = [f"{rng.choice(ADJECTIVES)} {noun}" for noun in (*nouns, *names[: len(names) // 2]) for _ in range(2)]
     for form in ("{} {}", "{} of a {}", "{} of the {}"):

@@ -1,8 +1,8 @@
 """The text tower alone: it starts as the mean of the teacher's word vectors and learns to imitate the teacher.
 
-Words keep their neighbours: a synonym that no caption holds still lies near the names that the teacher finds like it.
-What brings it to the pictures afterwards is a linear map behind it, the same for all texts, so words without pictures
-move with those that have some: see `alignment`.
+Words keep their neighbours: a synonym that names no part in training still lies near the names that the teacher finds
+like it. What brings it to the pictures afterwards is a linear map behind it, the same for all texts, so words without
+pictures move with those that have some: see `alignment`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn.functional import normalize
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from voxlang.cliptrain.captions import TEMPLATES
+from voxlang.cliptrain.concepts import TEMPLATES
 from voxlang.cliptrain.config import ClipTrainConfig
 from voxlang.cliptrain.losses import distillation_loss, relation_loss
 from voxlang.cliptrain.teacher import Teacher, TeacherSpace, project

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from voxlang.cliptrain.captions import TEMPLATES
+from voxlang.cliptrain.concepts import TEMPLATES
 from voxlang.cliptrain.teacher import TeacherSpace
 from voxlang.embed.clip_directory import PAD, train_tokenizer
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from voxlang.cliptrain.alignment import align
-from voxlang.cliptrain.captions import ConceptTable
+from voxlang.cliptrain.concepts import ConceptTable
 from voxlang.cliptrain.config import ClipTrainConfig
 from voxlang.cliptrain.crops_data import CropPool, load_crops
 from voxlang.cliptrain.image_tower import ImageFit, fit_image_tower, image_features
@@ -75,9 +75,8 @@ def train(config: ClipTrainConfig, *, stop_step: int | None = None) -> ClipTrain
     features = image_features(model.visual, pool, config, device)
     align(model.eval(), tokenizer, table, features, pool.concepts[:, 0], config.align)
     model.to("cpu").requires_grad_(False)
-    return ClipTrainResult(
-        model, tokenizer, table, space, fit, time.monotonic() - started + earlier, len(pool)
-    )  # fmt: skip
+    seconds = time.monotonic() - started + earlier
+    return ClipTrainResult(model, tokenizer, table, space, fit, seconds, len(pool))
 
 
 def _start(config: ClipTrainConfig, table: ConceptTable) -> tuple[nn.Module, Tokenizer, TeacherSpace]:

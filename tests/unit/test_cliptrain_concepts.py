@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from voxlang.cliptrain.captions import QUERY_TEMPLATES, TEMPLATES, ConceptTable, base_name, other_side
+from voxlang.cliptrain.concepts import QUERY_TEMPLATES, TEMPLATES, ConceptTable, base_name, other_side
 from voxlang.cliptrain.nouns import HELD_OUT, NEGATIVES, absent_nouns, broad_nouns, held_out_from_teacher
 from voxlang.cliptrain.teacher import HashTeacher, teacher_phrases, teacher_space
 from voxlang.core.levels import Level
@@ -80,7 +80,7 @@ def test_held_out_words_exist_in_the_phantoms_and_leave_every_part_a_name():
     for family, words in HELD_OUT.items():
         missing = [w for w in words if (family, w) not in known]
         assert len(missing) <= 1, missing  # fillings and blossoms do not occur in every seed
-    assert all(c.caption_nouns and c.name in c.caption_nouns for c in table.concepts)
+    assert all(c.training_nouns and c.name in c.training_nouns for c in table.concepts)
     assert len(set(broad_nouns())) == len(broad_nouns())
 
 

@@ -50,7 +50,7 @@ class Concept:
     """Names of the parts it belongs to."""
 
     @property
-    def caption_nouns(self) -> tuple[str, ...]:
+    def training_nouns(self) -> tuple[str, ...]:
         """Nouns that training may use."""
         return tuple(n for n in self.nouns if n not in held_out())
 
