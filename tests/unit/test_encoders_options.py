@@ -153,7 +153,8 @@ def test_the_door_names_what_is_wrong(tmp_path):
     assert "facebook/dinov2-nano" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_base_recipes_are_whole():
-    recipe = load_config(BASE)
+@pytest.mark.parametrize("path", [BASE, "configs/training/sam2_vit_dino_micro.yaml"])
+def test_recipes_are_whole(path):
+    recipe = load_config(path)
     assert recipe.renders_per_family > 0 and recipe.export_dtype == "float32"
     assert yaml.safe_load(yaml.safe_dump(recipe.model_dump(mode="json")))["model_yaml"] == recipe.model_yaml
