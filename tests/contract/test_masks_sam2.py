@@ -14,16 +14,16 @@ from voxlang.masks.settings import SamSettings
 THRESHOLDS = {
     "points_per_side": 4,
     "points_per_batch": 5,
-    "pred_iou_thresh": 0.45,
+    "pred_iou_thresh": 0.3,
     "stability_score_thresh": 0.3,
     "box_nms_thresh": 0.97,
 }
 
 
-def random_model(name, checkpoint=None):
+def random_model(name, checkpoint=None, seed=5):
     """A model whose random weights give masks with borders: mask logits of some units, predicted IoU around a half."""
     with torch.random.fork_rng():
-        torch.manual_seed(5)
+        torch.manual_seed(seed)
         model = build_sam2_model(name, checkpoint)
     with torch.no_grad():
         for head in model.sam_mask_decoder.output_hypernetworks_mlps:
@@ -77,7 +77,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def micro():
-    return random_model("micro")
+    return random_model("micro", seed=1)
 
 
 @pytest.mark.parametrize("extra", [{}, {"crop_n_layers": 1, "points_per_side": 3}, {"box_nms_thresh": 0.8}])

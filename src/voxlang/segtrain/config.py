@@ -98,6 +98,9 @@ class SegTrainConfig(BaseModel):
     """Where the finished weights go."""
     export_dtype: Literal["float16", "float32"] = "float16"
     """How the finished weights are stored; float32 keeps a frozen encoder bit for bit."""
+    export_logit_scale: float = Field(1.0, gt=0)
+    """Factor on all mask logits of the finished weights, folded into the last layers. It moves no mask, which is cut at
+    0; it says what a logit of 1 means, and so what stability at an offset of 1 asks for."""
     render_dir: str | None = None
     """Folder of rendered views written by `segtrain.renders`; needed by phases with the source "renders"."""
     renders_per_family: int = Field(0, ge=0)

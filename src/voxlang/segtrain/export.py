@@ -12,15 +12,7 @@ from voxlang.segtrain.config import SegTrainConfig
 from voxlang.segtrain.model import SegmentationStudent
 
 
-def export_weights(
-    student: SegmentationStudent,
-    config: SegTrainConfig,
-    *,
-    steps: int,
-    seconds: float,
-    logit_scale: float = 1.0,
-    dtype: torch.dtype | None = None,
-) -> Path:
+def export_weights(student: SegmentationStudent, config: SegTrainConfig, *, steps: int, seconds: float) -> Path:
     """Write the SAM 2 part of a student; the auxiliary head is left out.
 
     The keys are those of sam2's own state dict, so that any SAM 2 loader takes the file. float16 halves the file; the
@@ -28,12 +20,9 @@ def export_weights(
 
     Args:
         student: the averaged network.
-        config: its recipe; `export_path` says where to write.
+        config: its recipe; `export_path`, `export_dtype` and `export_logit_scale` say where and how to write.
         steps: optimizer steps done.
         seconds: seconds of training.
-        logit_scale: factor on all mask logits, folded into the last layers. It moves no mask, which is cut at 0; it
-            says what a logit of 1 means, and so what stability at an offset of 1 asks for.
-        dtype: how the numbers are stored; None is the recipe's `export_dtype`.
 
     Returns:
         The path written.
@@ -44,8 +33,8 @@ def export_weights(
     last = len(student.sam.sam_mask_decoder.output_hypernetworks_mlps[0].layers) - 1
     for name in state:
         if "output_hypernetworks_mlps" in name and f".layers.{last}." in name:
-            state[name] = state[name] * logit_scale
-    dtype = dtype or getattr(torch, config.export_dtype)
+            state[name] = state[name] * config.export_logit_scale
+    dtype = getattr(torch, config.export_dtype)
     tensors = {name: t.to(dtype).contiguous() for name, t in state.items()}
     digest = digest_bytes(b"".join(n.encode() + tensors[n].numpy().tobytes() for n in sorted(tensors)))
     metadata = {
@@ -56,7 +45,7 @@ def export_weights(
         "steps": str(steps),
         "seconds": f"{seconds:.0f}",
         "seed": str(config.seed),
-        "logit_scale": str(logit_scale),
+        "logit_scale": str(config.export_logit_scale),
         "licence": "MIT",
     }
     path = Path(config.export_path)
