@@ -134,6 +134,22 @@ def test_a_forced_level_is_obeyed():
     assert not result.found
 
 
+def test_who_loses_a_level_to_a_rival_is_answered_on_the_next():
+    voxel = np.arange(8)
+    text, config = query("left", "right")
+    relevancy = np.zeros((3, 2, 8), np.float32)
+    relevancy[Level.WHOLE] = [[0.95], [0.9]]  # one thing, two names
+    relevancy[Level.PART, :, :3] = [[0.6], [0.8]]
+    first, second = answer_query(relevancy, voxel, GRID, text, config)
+    assert (first.level, int(first.selected.sum())) == (Level.WHOLE, 8)
+    assert (second.level, np.flatnonzero(second.selected).tolist()) == (Level.PART, [0, 1, 2])
+    text, config = query("left", "right", compete=False)
+    assert [r.level for r in answer_query(relevancy, voxel, GRID, text, config)] == [Level.WHOLE, Level.WHOLE]
+    relevancy[Level.PART] = 0  # nowhere else to go: lost
+    text, config = query("left", "right")
+    assert [r.found for r in answer_query(relevancy, voxel, GRID, text, config)] == [True, False]
+
+
 def test_finer_levels_lie_over_coarser_ones():
     text, config = query("left", "right")
     left, right = ask(text, config)

@@ -17,6 +17,9 @@ from voxlang.query.text import TextQuery
 from voxlang.semantics.field import SemanticField, points_of_voxels
 from voxlang.semantics.lifting import LiftedMasks
 
+_KEPT = 0.25
+"""Share of its selection that rivals must leave to a prompt, or it is answered on another level."""
+
 
 @dataclass(frozen=True, eq=False)
 class QueryResult:
@@ -121,8 +124,9 @@ def answer_query(
 ) -> list[QueryResult]:
     """Select the voxels that each prompt means.
 
-    A prompt is answered on the level where what it selects is the most certain. On that level a voxel goes to it if its
-    relevancy there is above the threshold, and with competition not below that of any other prompt of the same level.
+    A prompt is answered on the level where what it selects is the most certain; with competition, on the next one if
+    rivals on that level take nearly all of it. On its level a voxel goes to it if its relevancy there is above the
+    threshold, and with competition not below that of any other prompt of the same level.
 
     Args:
         relevancy: per level, prompt and voxel, of `relevancy_of_masks` or `relevancy_of_field`.
@@ -142,14 +146,11 @@ def answer_query(
             do="use a transfer function with some opacity over this volume's values",
         )
     n_least = max(1, int(config.min_share * len(voxel)))
-    levels = [_choose_level(relevancy[:, p], config, n_least) for p in range(len(query.prompts))]
+    levels = _choose_levels(relevancy, config, n_least)
     results = []
     for p, prompt in enumerate(query.prompts):
         level = levels[p]
-        mine = relevancy[level, p] > config.threshold
-        rivals = [q for q in range(len(levels)) if levels[q] == level and q != p]
-        if config.compete and rivals:
-            mine &= relevancy[level, p] >= relevancy[level, rivals].max(axis=0)
+        mine = _selection(relevancy, levels, p, config)
         found = int(mine.sum()) >= n_least
         selected = np.zeros(grid.n_voxels, bool)
         selected[voxel[mine]] = found
@@ -175,12 +176,43 @@ def _certainty(relevancy: Float32[np.ndarray, "v"], chosen: Bool[np.ndarray, "v"
     return min(0.5, float(np.partition(relevancy, -n_least)[-n_least:].mean()))
 
 
-def _choose_level(relevancy: Float32[np.ndarray, "3 v"], config: QueryConfig, n_least: int) -> Level:
-    """The forced level, or the one whose selection is the most certain; ties go to the coarser."""
+def _selection(
+    relevancy: Float32[np.ndarray, "3 p v"], levels: list[Level], p: int, config: QueryConfig
+) -> Bool[np.ndarray, "v"]:
+    """Voxels of a prompt on its level: above the threshold, and with competition below no rival on that level."""
+    mine = relevancy[levels[p], p] > config.threshold
+    rivals = [q for q, level in enumerate(levels) if level == levels[p] and q != p]
+    if config.compete and rivals:
+        mine &= relevancy[levels[p], p] >= relevancy[levels[p], rivals].max(axis=0)
+    return mine
+
+
+def _choose_levels(relevancy: Float32[np.ndarray, "3 p v"], config: QueryConfig, n_least: int) -> list[Level]:
+    """The forced level, or for each prompt the one whose selection is the most certain; ties go to the coarser.
+
+    A prompt of whose selection rivals leave less than `_KEPT` goes on to its next level, if it selects enough there: an
+    engine and its housing may be the same whole, but on the part level the housing has no such rival.
+    """
+    n_prompts = relevancy.shape[1]
     if config.level != "auto":
-        return level_from_name(config.level)
-    certainty = [_certainty(r, r > config.threshold, n_least) for r in relevancy]
-    return max(reversed(LEVELS), key=lambda level: round(certainty[level], 3))
+        return [level_from_name(config.level)] * n_prompts
+    above = relevancy > config.threshold
+    orders = []
+    for p in range(n_prompts):
+        certainty = {level: round(_certainty(relevancy[level, p], above[level, p], n_least), 3) for level in LEVELS}
+        orders.append(sorted(reversed(LEVELS), key=certainty.__getitem__, reverse=True))
+    levels = [order[0] for order in orders]
+    for _ in range(len(LEVELS) - 1 if config.compete else 0):
+        moved = list(levels)
+        for p, order in enumerate(orders):
+            following = order[order.index(levels[p]) + 1 :][:1]
+            wanted, left = above[levels[p], p].sum(), _selection(relevancy, levels, p, config).sum()
+            if following and left < _KEPT * wanted and above[following[0], p].sum() >= n_least:
+                moved[p] = following[0]
+        if moved == levels:
+            break
+        levels = moved
+    return levels
 
 
 def label_map(results: list[QueryResult]) -> UInt16[np.ndarray, "z y x"]:
