@@ -16,11 +16,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import nn
 
-from voxlang.cliptrain.concepts import QUERY_TEMPLATES, ConceptTable
+from voxlang.cliptrain.concepts import ConceptTable
 from voxlang.cliptrain.config import AlignConfig
-from voxlang.cliptrain.nouns import NEGATIVES, absent_nouns
+from voxlang.cliptrain.nouns import absent_nouns
 from voxlang.cliptrain.text_tower import encode_states
 from voxlang.cliptrain.tokenizer import encode_tokens
+from voxlang.query.config import CANONICAL_NEGATIVES, QUERY_TEMPLATES
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -141,7 +142,7 @@ def align(
     targets = np.stack([_unit(text(nouns[k]).mean(axis=0)) for k in classes.rows])
     absent = text(n for n in absent_nouns("train") if not table.column(n)[0].any())
     pictures = picture_map(classes, targets, config)
-    pictures = with_negatives(pictures, classes, text(NEGATIVES).mean(axis=0), absent, config)
+    pictures = with_negatives(pictures, classes, text(CANONICAL_NEGATIVES).mean(axis=0), absent, config)
     fold_pictures(model.visual.attnpool.c_proj, pictures)
     model.logit_scale.fill_(float(np.log(config.logit_scale)))
 

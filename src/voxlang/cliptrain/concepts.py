@@ -18,8 +18,6 @@ TEMPLATES = (
     "show me the {}",
 )  # fmt: skip
 """Sentences around a noun; those of a query are among them."""
-QUERY_TEMPLATES = ("{}", "a rendering of the {}", "the {} of a volume")
-"""What a query uses: evaluation averages the vectors of these."""
 
 
 def base_name(name: str) -> str:

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float32, Int
 
-from voxlang.cliptrain.concepts import QUERY_TEMPLATES, ConceptTable
+from voxlang.cliptrain.concepts import ConceptTable
 from voxlang.cliptrain.config import CropsConfig
 from voxlang.cliptrain.crops_data import CropPool, cut_crops
-from voxlang.cliptrain.nouns import HELD_OUT, NEGATIVES, held_out_from_teacher
+from voxlang.cliptrain.nouns import HELD_OUT, held_out_from_teacher
 from voxlang.core.errors import ConfigError
 from voxlang.embed.encoder import ImageTextEncoder
+from voxlang.query.config import CANONICAL_NEGATIVES, QUERY_TEMPLATES
 from voxlang.scenes.buffer import StoredScenes, read_scenes, scene_files
 from voxlang.volume.types import part_kind
 
@@ -92,7 +93,7 @@ def evaluate(encoder: ImageTextEncoder, crops: CropSet) -> dict[str, float]:
     family = np.array([c.family for c in table.concepts])
     level = np.array([int(c.level) for c in table.concepts])
     cosines = crops.vectors @ text_vectors(encoder, names).T
-    negatives = (crops.vectors @ text_vectors(encoder, NEGATIVES).T).max(axis=1, keepdims=True)
+    negatives = (crops.vectors @ text_vectors(encoder, CANONICAL_NEGATIVES).T).max(axis=1, keepdims=True)
     right_for = np.stack([table.column(n)[0] for n in names], axis=1)
     wrong_for = np.stack([table.column(n)[1] for n in names], axis=1)
     first = crops.concepts[:, 0]
@@ -229,7 +230,7 @@ class ObjectMargins:
 def object_margins(encoder: ImageTextEncoder, crops: CropSet, nouns: Sequence[str]) -> ObjectMargins:
     """What a query would say about each object: names of its parts, and nouns of things that are not there."""
     names = [c.name for c in crops.table.concepts]
-    own, absent, negatives = (text_vectors(encoder, texts) for texts in (names, nouns, NEGATIVES))
+    own, absent, negatives = (text_vectors(encoder, texts) for texts in (names, nouns, CANONICAL_NEGATIVES))
     shows, objects = crops.shows(), crops.view // OBJECT_VIEWS
     present, highest = [], []
     for o in np.unique(objects):
@@ -249,7 +250,7 @@ def relevancy_pairs(encoder: ImageTextEncoder, crops: CropSet) -> tuple[np.ndarr
     table = crops.table
     names = [c.name for c in table.concepts]
     margin = crops.vectors @ text_vectors(encoder, names).T
-    margin -= (crops.vectors @ text_vectors(encoder, NEGATIVES).T).max(axis=1, keepdims=True)
+    margin -= (crops.vectors @ text_vectors(encoder, CANONICAL_NEGATIVES).T).max(axis=1, keepdims=True)
     family = np.array([c.family for c in table.concepts])
     right_for, wrong_for = (np.stack([table.column(n)[k] for n in names], axis=1) for k in (0, 1))
     right = (crops.shows().astype(np.float32) @ right_for.astype(np.float32)) > 0
@@ -267,7 +268,7 @@ def confusion(
         (concepts seen, margins): positive where a query would select the part.
     """
     texts = text_vectors(encoder, prompts)
-    negatives = (crops.vectors @ text_vectors(encoder, NEGATIVES).T).max(axis=1, keepdims=True)
+    negatives = (crops.vectors @ text_vectors(encoder, CANONICAL_NEGATIVES).T).max(axis=1, keepdims=True)
     margins = encoder.logit_scale * (crops.vectors @ texts.T - negatives)
     rows, names = [], []
     for index, concept in enumerate(crops.table.concepts):

@@ -19,7 +19,7 @@ from voxlang.cliptrain.losses import concept_loss
 from voxlang.cliptrain.model import augmented, image_pixels
 from voxlang.cliptrain.text_tower import rate_factor
 from voxlang.core.artifacts import atomic_path
-from voxlang.core.errors import ConfigError
+from voxlang.core.settings import require_same_identity
 
 IMAGE_CHECKPOINT = "image.pt"
 
@@ -111,7 +111,7 @@ def fit_image_tower(
     begin, seconds = 0, 0.0
     if path.is_file():
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-        _check_identity(state["identity"], config, path)
+        require_same_identity(state["identity"], config.image_identity(), path)
         parts.load_state_dict(state["parts"])
         optimizer.load_state_dict(state["optimizer"])
         begin, seconds = state["step"], state["seconds"]
@@ -143,16 +143,6 @@ def fit_image_tower(
             saved = now
     seconds += time.monotonic() - started
     return ImageFit(max(begin, end), seconds, float(np.mean(hits)) if hits else float("nan"))
-
-
-def _check_identity(found: dict[str, Any], config: ClipTrainConfig, path: Path) -> None:
-    if found != config.image_identity():
-        raise ConfigError(
-            f"a checkpoint of {config.image_identity()}",
-            got=str(found),
-            where=str(path),
-            do="choose another run_dir, or delete this file to start afresh",
-        )
 
 
 @torch.no_grad()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-GENERIC = ("object", "things", "stuff", "texture", "something", "background", "shape", "material")
+from voxlang.query.config import CANONICAL_NEGATIVES
+
+GENERIC = (*CANONICAL_NEGATIVES, "something", "background", "shape", "material")
 """Texts that are right for nothing and wrong for nothing: they stand between right and wrong names."""
-NEGATIVES = GENERIC[:4]
-"""The canonical negatives of a query."""
 
 HELD_OUT: dict[str, tuple[str, ...]] = {
     "bonsai": (

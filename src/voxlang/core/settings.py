@@ -1,7 +1,8 @@
-"""Settings written as YAML: one reader for presets of the pipeline and recipes of the trainings."""
+"""Settings written as YAML: one reader for presets of the pipeline and recipes of trainings; what may be resumed."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,3 +45,23 @@ def read_settings(path: str | Path, kind: type[Settings], *, examples: str) -> S
             where=str(path),
             do="correct the file",
         ) from error
+
+
+def require_same_identity(found: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> None:
+    """Refuse to go on from a checkpoint of another recipe.
+
+    Args:
+        found: what the checkpoint says it was made by.
+        wanted: what the recipe would say.
+        path: the checkpoint.
+
+    Raises:
+        ConfigError: they differ.
+    """
+    if found != wanted:
+        raise ConfigError(
+            f"a checkpoint of {wanted}",
+            got=str(found),
+            where=str(path),
+            do="choose another run_dir, or delete this file to start afresh",
+        )

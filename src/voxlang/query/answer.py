@@ -201,18 +201,13 @@ def _choose_levels(relevancy: Float32[np.ndarray, "3 p v"], config: QueryConfig,
     for p in range(n_prompts):
         certainty = {level: round(_certainty(relevancy[level, p], above[level, p], n_least), 3) for level in LEVELS}
         orders.append(sorted(reversed(LEVELS), key=certainty.__getitem__, reverse=True))
-    levels = [order[0] for order in orders]
-    for _ in range(len(LEVELS) - 1 if config.compete else 0):
-        moved = list(levels)
-        for p, order in enumerate(orders):
-            following = order[order.index(levels[p]) + 1 :][:1]
-            wanted, left = above[levels[p], p].sum(), _selection(relevancy, levels, p, config).sum()
-            if following and left < _KEPT * wanted and above[following[0], p].sum() >= n_least:
-                moved[p] = following[0]
-        if moved == levels:
-            break
-        levels = moved
-    return levels
+    for _ in LEVELS[1:]:
+        levels = [order[0] for order in orders]
+        for p, (level, *following) in enumerate(orders):
+            left = _selection(relevancy, levels, p, config).sum()
+            if following and left < _KEPT * above[level, p].sum() and above[following[0], p].sum() >= n_least:
+                orders[p] = following
+    return [order[0] for order in orders]
 
 
 def label_map(results: list[QueryResult]) -> UInt16[np.ndarray, "z y x"]:

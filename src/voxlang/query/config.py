@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 CANONICAL_NEGATIVES = ("object", "things", "stuff", "texture")
 """What a prompt must beat everywhere (LERF, arXiv 2303.09553, section 3.4)."""
+QUERY_TEMPLATES = ("{}", "a rendering of the {}", "the {} of a volume")
+"""Sentences around a prompt."""
 
 
 class QueryConfig(BaseModel):
@@ -19,7 +21,7 @@ class QueryConfig(BaseModel):
     """What to look for; several at once make one label map and compete with each other on their level."""
     negatives: tuple[str, ...] = CANONICAL_NEGATIVES
     """Texts that a prompt must beat at a voxel."""
-    templates: tuple[str, ...] = ("{}", "a rendering of the {}", "the {} of a volume")
+    templates: tuple[str, ...] = QUERY_TEMPLATES
     """Sentences that a prompt is put into; their vectors are averaged."""
     source: Literal["masks", "field"] = "masks"
     """Answer from the masks lifted in closed form, or from the trained semantic field."""

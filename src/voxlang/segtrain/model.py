@@ -234,7 +234,6 @@ def build_student(
         initial_weights: file of all weights.
         encoder: another image encoder than the YAML's.
     """
-
     from voxlang.checkpoints.reading import read_weights_file
     from voxlang.core.weights import load_weights
     from voxlang.encoders.build import instantiate_sam2

@@ -16,6 +16,7 @@ from torch import nn
 
 from voxlang.core.artifacts import atomic_path
 from voxlang.core.errors import ConfigError
+from voxlang.core.settings import require_same_identity
 from voxlang.segtrain.average import WeightAverage
 from voxlang.segtrain.config import PhaseConfig, SegTrainConfig, learning_rate_at, phase_at
 from voxlang.segtrain.data import Batch, at_side, make_batch, make_sources
@@ -197,13 +198,7 @@ class _Loop:
         if not path.is_file():
             return
         state: dict[str, Any] = torch.load(path, map_location=self.world.device, weights_only=True)
-        if state["identity"] != _identity(self.config):
-            raise ConfigError(
-                f"a checkpoint of {_identity(self.config)}",
-                got=str(state["identity"]),
-                where=str(path),
-                do="choose another run_dir, or delete this one to start afresh",
-            )
+        require_same_identity(state["identity"], _identity(self.config), path)
         self.student.load_state_dict(state["student"])
         self.average.module.load_state_dict(state["average"])
         self.average.updates = state["average_updates"]
