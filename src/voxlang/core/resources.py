@@ -84,20 +84,18 @@ class StageClock:
         started = time.perf_counter()
         sampler.start()
         try:
-            yield meter
-        except BaseException:
-            stop.set()
-            sampler.join()
+            try:
+                yield meter
+                seconds = time.perf_counter() - started
+            finally:
+                stop.set()
+                sampler.join()
+            lifetime_after = _lifetime_peak_bytes()
+            if lifetime_after > lifetime_before:
+                meter.peak_memory_bytes = max(meter.peak_memory_bytes, lifetime_after)
+            self._fold_device_peak()
+        finally:
             self._open.remove(meter)
-            raise
-        seconds = time.perf_counter() - started
-        stop.set()
-        sampler.join()
-        lifetime_after = _lifetime_peak_bytes()
-        if lifetime_after > lifetime_before:
-            meter.peak_memory_bytes = max(meter.peak_memory_bytes, lifetime_after)
-        self._fold_device_peak()
-        self._open.remove(meter)
         self._keep(meter, seconds)
 
     def _keep(self, meter: StageMeter, seconds: float) -> None:
