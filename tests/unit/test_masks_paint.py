@@ -14,10 +14,10 @@ def hierarchy_of(dense, scores, level):
     return MaskHierarchy(masks, np.asarray(level, np.int16), np.full(n, -1, np.int32))
 
 
-def test_smaller_masks_win_and_then_better_ones(rng):
+def test_better_masks_win_and_then_smaller_ones(rng):
     dense = rng.random((8, 7, 11)) < 0.4
-    dense[3] = np.roll(dense[2], 1, axis=0)  # as large as mask 2, better score
-    scores = np.array([0.9, 0.8, 0.7, 0.75, 0.6, 0.5, 0.95, 0.85])
+    dense[4] = dense[2] & dense[3]  # smaller than mask 2, same score
+    scores = np.array([0.9, 0.8, 0.7, 0.75, 0.7, 0.5, 0.95, 0.85])
     level = [0, 0, 2, 2, 2, 1, 0, 2]
     maps = index_maps(hierarchy_of(dense, scores, level))
     areas = dense.sum(axis=(1, 2))
@@ -25,7 +25,7 @@ def test_smaller_masks_win_and_then_better_ones(rng):
         for v in range(7):
             for u in range(11):
                 here = [i for i in range(8) if level[i] == at and dense[i, v, u]]
-                best = min(here, key=lambda i: (areas[i], -scores[i])) if here else -1
+                best = min(here, key=lambda i: (-scores[i], areas[i])) if here else -1
                 assert maps[at, v, u] == best
 
 

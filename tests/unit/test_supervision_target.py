@@ -44,27 +44,27 @@ def box(y0, y1, x0, x1):
     return mask
 
 
-def test_smaller_masks_lie_on_top_then_better_ones_then_earlier_ones(rng):
+def test_better_masks_lie_on_top_then_smaller_ones_then_earlier_ones(rng):
     masks = np.stack(
         [
             box(0, 12, 0, 12),  # 0 whole
-            box(1, 4, 1, 4),  # 1 small, 9 px
+            box(1, 4, 1, 4),  # 1 small, 9 px, a scrap inside 2
             box(0, 6, 0, 6),  # 2 small, 36 px, encloses 1 with a better score
-            box(6, 8, 0, 4),  # 3 small, 8 px, low score
-            box(7, 9, 0, 4),  # 4 small, 8 px, high score
+            box(6, 8, 0, 4),  # 3 small, 8 px, as good as 4, which encloses it
+            box(6, 9, 0, 4),  # 4 small, 12 px
             box(10, 12, 0, 4),  # 5 small, 8 px
             box(10, 12, 2, 6),  # 6 small, 8 px, as good as 5
         ]
     )
     target = make_view_target(
         view(),
-        hierarchy(masks, [2, 0, 0, 0, 0, 0, 0], [-1, 0, 0, 0, 0, 0, 0], iou=[0.9, 0.7, 0.95, 0.6, 0.9, 0.8, 0.8]),
+        hierarchy(masks, [2, 0, 0, 0, 0, 0, 0], [-1, 0, 0, 0, 0, 0, 0], iou=[0.9, 0.7, 0.95, 0.6, 0.6, 0.8, 0.8]),
         embeddings(7, rng),
         key="k",
     )
     small, part, whole = target.mask_index
-    assert small[2, 2] == 1 and small[0, 0] == 2 and small[5, 5] == 2
-    assert small[6, 0] == 3 and small[7, 0] == 4 and small[8, 0] == 4
+    assert small[2, 2] == 2 and small[0, 0] == 2 and small[5, 5] == 2
+    assert small[6, 0] == 3 and small[7, 0] == 3 and small[8, 0] == 4
     assert small[10, 3] == 5 and small[10, 4] == 6
     assert (part == -1).all()
     np.testing.assert_array_equal(whole, np.where(masks[0], 0, -1))
@@ -80,7 +80,7 @@ def test_maps_equal_a_loop_over_pixels(rng):
         for v in range(HEIGHT):
             for u in range(WIDTH):
                 here = [i for i in range(20) if levels[i] == level and masks[i, v, u]]
-                best = min(here, key=lambda i: (masks[i].sum(), -np.float32(iou[i]), i), default=-1)
+                best = min(here, key=lambda i: (-iou[i], masks[i].sum(), i), default=-1)
                 assert target.mask_index[level, v, u] == best
 
 

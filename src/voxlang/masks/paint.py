@@ -14,6 +14,9 @@ from voxlang.core.errors import MaskError
 from voxlang.core.levels import LEVELS, Level
 from voxlang.masks.types import MaskHierarchy
 
+OVERLAP_RULE = "the higher score on top, then the smaller mask, then the earlier one"
+"""Which of several masks of a level speaks for a pixel; part of the cache's key."""
+
 _LEGEND_ROWS = 8
 _TITLE_PX, _ROW_PX, _GAP_PX = 26, 16, 6
 _PAPER, _INK = (255, 255, 255), (30, 30, 30)
@@ -22,8 +25,8 @@ _PAPER, _INK = (255, 255, 255), (30, 30, 30)
 def index_maps(hierarchy: MaskHierarchy) -> Int16[np.ndarray, "3 h w"]:
     """At each level and pixel the index of the mask that speaks for it, -1 where there is none.
 
-    Where masks of one level overlap, the smaller one lies on top, so that no mask is hidden by one that encloses it; of
-    two equally large ones the one with the higher score (predicted IoU times stability), then the earlier one.
+    Where masks of one level overlap, the one with the higher score (predicted IoU times stability) lies on top: a poor
+    scrap does not cut holes into a good mask. Of two with the same score it is the smaller one, then the earlier one.
 
     Raises:
         MaskError: more masks than Int16 can count.
@@ -38,7 +41,7 @@ def index_maps(hierarchy: MaskHierarchy) -> Int16[np.ndarray, "3 h w"]:
         )
     maps = np.full((len(LEVELS), masks.height, masks.width), -1, np.int16)
     score = np.clip(masks.predicted_iou * masks.stability, 0.0, 1.0)
-    for i in np.lexsort((-np.arange(len(masks)), score, -masks.areas_px())).tolist():
+    for i in np.lexsort((-np.arange(len(masks)), -masks.areas_px(), score)).tolist():
         maps[hierarchy.level[i]][masks.dense(i)] = i
     return maps
 

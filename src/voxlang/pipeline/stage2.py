@@ -19,7 +19,7 @@ from voxlang.masks.fast.grid import PointCounts, count_points
 from voxlang.masks.fast.parameters import MaskParameters
 from voxlang.masks.generate import sam_generator_from_settings
 from voxlang.masks.levels import partition_levels
-from voxlang.masks.paint import level_panels, save_png
+from voxlang.masks.paint import OVERLAP_RULE, level_panels, save_png
 from voxlang.masks.types import ViewMaskGenerator
 from voxlang.pipeline.run import Run
 from voxlang.pipeline.views import ViewPlan, picture_bytes, plan_views, render_views, visible_voxels
@@ -109,7 +109,7 @@ def target_inputs(run: Run, plan: ViewPlan, generator: ViewMaskGenerator, encode
     return {
         **plan.inputs,
         "SAM weights and thresholds": generator.id,
-        "level rule": digest_json(run.config.sam.level_rule),
+        "level rule": digest_json([run.config.sam.level_rule, OVERLAP_RULE]),
         "image-text encoder": encoder.id.digest,
         "crop policy": policy_digest(run.config.embed.policy, background=run.config.embed.background),
     }

@@ -20,8 +20,7 @@ def make_view_target(
 ) -> ViewTarget:
     """Paint the masks of a view into one index map per level and store their vectors in half precision.
 
-    Where masks of one level overlap, the smaller one lies on top, so that no mask is hidden by one that encloses it; of
-    two equally large ones the one with the higher score (predicted IoU times stability), then the earlier one.
+    Where masks of one level overlap, the one with the higher score lies on top; see `voxlang.masks.paint.index_maps`.
 
     Args:
         view: the rendered view that the masks were made on.
