@@ -16,7 +16,7 @@ _PRESETS: dict[str, tuple[SamSize, int]] = {"speed": ("small", 16), "quality": (
 """Size and points per side of each preset."""
 _OFFICIAL_THRESHOLDS = (0.7, 0.92)
 """Predicted IoU and stability of the original pipeline."""
-_MICRO_THRESHOLDS = (0.1, 0.5)
+_MICRO_THRESHOLDS = (0.2, 0.5)
 """The same for the embedded model; chosen on development seeds of the phantoms."""
 
 
@@ -43,7 +43,7 @@ class SamSettings(BaseModel):
     points_per_batch: int = Field(64, ge=1)
     """Prompts decoded at a time: a matter of speed and memory only."""
     pred_iou_thresh: float | None = Field(None, ge=0, le=1)
-    """Masks whose predicted IoU is not above this are dropped. Lower gives more masks. Without it 0.7, and 0.1 for the
+    """Masks whose predicted IoU is not above this are dropped. Lower gives more masks. Without it 0.7, and 0.2 for the
     embedded model, which is small and says so."""
     stability_score_thresh: float | None = Field(None, ge=0, le=1)
     """Masks whose stability is below this are dropped. Lower gives more masks. Without it 0.92, and 0.5 for the
