@@ -24,8 +24,10 @@ from voxlang.segtrain.config import (
 )
 from voxlang.segtrain.evaluate import ask_points
 from voxlang.segtrain.export import export_weights
+from voxlang.segtrain.model import answer_prompts, build_student
 from voxlang.segtrain.shapes import draw_picture
 from voxlang.segtrain.train import load_student, train
+from voxlang.segtrain.weights import with_logit_scale
 from voxlang.tracking.config import TrackerConfig
 from voxlang.tracking.replay import find_neptune_runs, read_neptune_run
 
@@ -151,6 +153,24 @@ def test_exported_weights_are_loaded_strictly_and_answer_alike(recipe, tmp_path)
     (plain, iou), (large, same) = (ask_points(m, picture, np.array([[100.0, 90.0]])) for m in (model, scaled))
     torch.testing.assert_close(large, 4 * plain, atol=2e-2, rtol=1e-2)
     torch.testing.assert_close(same, iou)
+    going_on = build_student(config.model_yaml, seed=9, initial_weights=str(louder.export_path)).sam
+    torch.testing.assert_close(dict(going_on.state_dict()), dict(model.state_dict()), atol=1e-3, rtol=1e-2)
+
+
+def test_a_mask_given_back_means_the_same_whatever_the_logits_are_multiplied_with(recipe):
+    student = build_student(recipe.model_yaml, seed=3).eval()
+    scaled = build_student(recipe.model_yaml, seed=3).sam.eval()
+    scaled.load_state_dict(with_logit_scale(student.sam.state_dict(), 4.0))
+    generator = torch.Generator().manual_seed(0)
+    features = [torch.randn(1, 128, side, side, generator=generator) for side in (64, 32, 16)]
+    mask = 3 * torch.randn(1, 1, 64, 64, generator=generator)
+    prompt = torch.tensor([[[[100.0, 90.0]]]]), torch.ones(1, 1, 1, dtype=torch.int32)
+    with torch.no_grad():
+        plain = answer_prompts(student.sam, features, *prompt, mask)
+        large = answer_prompts(scaled, features, *prompt, 4 * mask)
+        unmasked = answer_prompts(student.sam, features, *prompt)
+    torch.testing.assert_close(large.logits, 4 * plain.logits, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(unmasked.logits, plain.logits, atol=1e-3)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from voxlang.core.artifacts import atomic_path
 from voxlang.core.digest import digest_bytes, digest_json
 from voxlang.segtrain.config import SegTrainConfig
 from voxlang.segtrain.model import SegmentationStudent
+from voxlang.segtrain.weights import LOGIT_SCALE, with_logit_scale
 
 
 def export_weights(student: SegmentationStudent, config: SegTrainConfig, *, steps: int, seconds: float) -> Path:
@@ -30,10 +31,7 @@ def export_weights(student: SegmentationStudent, config: SegTrainConfig, *, step
     from safetensors.torch import save_file
 
     state = {name: t.detach().cpu().float() for name, t in student.sam.state_dict().items()}
-    last = len(student.sam.sam_mask_decoder.output_hypernetworks_mlps[0].layers) - 1
-    for name in state:
-        if "output_hypernetworks_mlps" in name and f".layers.{last}." in name:
-            state[name] = state[name] * config.export_logit_scale
+    state = with_logit_scale(state, config.export_logit_scale)
     dtype = getattr(torch, config.export_dtype)
     tensors = {name: t.to(dtype).contiguous() for name, t in state.items()}
     digest = digest_bytes(b"".join(n.encode() + tensors[n].numpy().tobytes() for n in sorted(tensors)))
@@ -45,7 +43,7 @@ def export_weights(student: SegmentationStudent, config: SegTrainConfig, *, step
         "steps": str(steps),
         "seconds": f"{seconds:.0f}",
         "seed": str(config.seed),
-        "logit_scale": str(config.export_logit_scale),
+        LOGIT_SCALE: str(config.export_logit_scale),
         "licence": "MIT",
     }
     path = Path(config.export_path)

@@ -234,9 +234,9 @@ def build_student(
         initial_weights: file of all weights.
         encoder: another image encoder than the YAML's.
     """
-    from voxlang.checkpoints.reading import read_weights_file
     from voxlang.core.weights import load_weights
     from voxlang.encoders.build import instantiate_sam2
+    from voxlang.segtrain.weights import read_initial_weights
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -244,7 +244,7 @@ def build_student(
         if initial_weights is None:
             open_prompts(student.sam)
         else:
-            load_weights(student.sam, read_weights_file(initial_weights).state, where=initial_weights)
+            load_weights(student.sam, read_initial_weights(initial_weights), where=initial_weights)
     return student
 
 
