@@ -77,6 +77,11 @@ class LossConfig(BaseModel):
     """Weight of the auxiliary pixel-embedding head."""
     kinds: float = 1.0
     """Weight, within the auxiliary loss, of the cross entropy of what each pixel shows."""
+    mask_margin: float = 0.0
+    """Lowers the decoder's mask logits before the loss sees them, so that masks, which are cut at 0, come out fuller.
+    The expected overlap of an unsure mask is greatest where its pixels count from half of that overlap on, well below
+    a probability of one half. Source: Lipton et al. 2014, "Optimal thresholding of classifiers to maximize F1
+    measure", theorem 1."""
     auxiliary_balanced: float = 1.0
     """Weight, within the auxiliary loss, of the cross entropy in which object and surroundings count the same."""
 

@@ -77,7 +77,8 @@ def loss_of(
     total, numbers = torch.zeros((), device=weights.device), {}
     if answers.logits is not None and answers.predicted_iou is not None:
         count = weights.sum().clamp(min=1)
-        focal, dice = mask_terms(answers.logits, batch.targets)
+        taught = answers.logits - config.mask_margin
+        focal, dice = mask_terms(taught, batch.targets)
         iou = true_iou(answers.logits, batch.targets)
         iou_error = (answers.predicted_iou.float() - torch.where(batch.on_object[..., None], iou, 0.0)) ** 2
         asked = torch.where(batch.on_object[..., None], batch.weights, 1.0)
@@ -85,7 +86,7 @@ def loss_of(
         iou_mean = (iou_error * asked).sum() / asked.sum().clamp(min=1)
         total = config.focal * focal_mean + config.dice * dice_mean + config.predicted_iou * iou_mean
         if balanced_weight > 0:
-            balanced = balanced_entropy(answers.logits, batch.targets)
+            balanced = balanced_entropy(taught, batch.targets)
             total = total + balanced_weight * (balanced * weights).sum() / count
         numbers |= {"focal": focal_mean.item(), "dice": dice_mean.item(), "iou_error": iou_mean.item()}
         for token, name in enumerate(("single", "small", "part", "whole")):
