@@ -5,21 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float
 
 from voxlang.core.artifacts import read_json
 from voxlang.core.digest import digest_file, digest_json
 from voxlang.core.errors import ArtifactError, ModelMissingError
 from voxlang.embed.offline import offline
-from voxlang.embed.preprocess import Images, Preprocess, device_name, unit_vectors_in_batches
+from voxlang.embed.preprocess import Preprocess, device_name
 from voxlang.embed.settings import CLIPSEG_DIRECTORY, EmbedConfig
+from voxlang.embed.two_towers import TwoTowerEncoder
 from voxlang.embed.types import EncoderId
 from voxlang.embed.weights import find_directory, micro_hint
 
 if TYPE_CHECKING:
     import torch
-    from transformers import CLIPSegModel, PreTrainedTokenizerBase
 
 REPOSITORY = "CIDAS/clipseg-rd64-refined"
 """The official model on the hub."""
@@ -28,65 +27,20 @@ _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _RESAMPLING = {0: "nearest", 2: "bilinear", 3: "bicubic"}
 
 
-class ClipSegEncoder:
+class ClipSegEncoder(TwoTowerEncoder):
     """The CLIP of a CLIPSeg model in evaluation mode, at its own picture size."""
 
-    def __init__(
-        self,
-        model: CLIPSegModel,
-        tokenizer: PreTrainedTokenizerBase,
-        *,
-        identity: EncoderId,
-        preprocess: Preprocess,
-        device: str = "cpu",
-        batch_size: int = 64,
-    ) -> None:
-        self._model, self._tokenizer = model.to(device).eval(), tokenizer
-        self._id, self._preprocess = identity, preprocess
-        self._device, self._batch_size = device, batch_size
+    def _image_features(self, pixels: Float[torch.Tensor, "n 3 h w"]) -> Float[torch.Tensor, "n d"]:
+        return self._model.get_image_features(pixels, interpolate_pos_encoding=False).pooler_output
 
-    @property
-    def id(self) -> EncoderId:
-        """Identity by content."""
-        return self._id
-
-    @property
-    def image_size(self) -> int:
-        """Side of the square picture that CLIP was trained on, in pixels; no position embedding is stretched."""
-        return self._preprocess.size
-
-    @property
-    def logit_scale(self) -> float:
-        """Factor on cosines in training."""
-        return float(self._model.logit_scale.detach().exp())
-
-    def encode_images(self, images: Images) -> Float32[np.ndarray, "n d"]:
-        """Unit vectors of pictures, float in [0, 1] or bytes in [0, 255]; none give an empty array."""
-
-        def encode(part: slice) -> torch.Tensor:
-            pixels = self._preprocess.batch(images[part], self._device)
-            return self._model.get_image_features(pixels, interpolate_pos_encoding=False).pooler_output
-
-        return unit_vectors_in_batches(
-            len(images), self._id.dim, batch_size=self._batch_size, encode=encode, what="crops"
-        )
-
-    def encode_texts(self, texts: list[str]) -> Float32[np.ndarray, "n d"]:
-        """Unit vectors of texts; none give an empty array."""
+    def _text_features(self, texts: list[str]) -> Float[torch.Tensor, "n d"]:
         longest = self._model.config.text_config.max_position_embeddings
-
-        def encode(part: slice) -> torch.Tensor:
-            tokens = self._tokenizer(
-                texts[part], return_tensors="pt", padding="max_length", truncation=True, max_length=longest
-            ).to(self._device)
-            features = self._model.get_text_features(
-                input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
-            )
-            return features.pooler_output
-
-        return unit_vectors_in_batches(
-            len(texts), self._id.dim, batch_size=self._batch_size, encode=encode, what="texts"
-        )
+        tokens = self._tokenizer(
+            texts, return_tensors="pt", padding="max_length", truncation=True, max_length=longest
+        ).to(self._device)
+        return self._model.get_text_features(
+            input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
+        ).pooler_output
 
 
 def load_clipseg(config: EmbedConfig) -> ClipSegEncoder:

@@ -9,15 +9,16 @@ from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 
 from voxlang.core.digest import digest_file
 from voxlang.core.errors import ArtifactError, ConfigError, ModelMissingError
 from voxlang.embed.clip_directory import TOKENIZER_NAMES, open_clip_directory
 from voxlang.embed.dense import dense_features
 from voxlang.embed.offline import cached_hub_file, offline
-from voxlang.embed.preprocess import Images, Preprocess, device_name, unit_vectors_in_batches
+from voxlang.embed.preprocess import Images, Preprocess, device_name
 from voxlang.embed.settings import MICRO_DIRECTORY, EmbedConfig
+from voxlang.embed.two_towers import TwoTowerEncoder
 from voxlang.embed.types import EncoderId
 from voxlang.embed.weights import (
     find_directory,
@@ -35,47 +36,14 @@ DENSE_SCALE = 8
 """A crop's worth of pixels for each eighth of a view."""
 
 
-class OpenClipEncoder:
+class OpenClipEncoder(TwoTowerEncoder):
     """An open_clip model in evaluation mode; also wraps a model that is being trained."""
 
-    def __init__(
-        self,
-        model: torch.nn.Module,
-        tokenizer: Callable[[list[str]], torch.Tensor],
-        *,
-        identity: EncoderId,
-        preprocess: Preprocess,
-        device: str = "cpu",
-        batch_size: int = 64,
-    ) -> None:
-        self._model, self._tokenizer = model.to(device).eval(), tokenizer
-        self._id, self._preprocess = identity, preprocess
-        self._device, self._batch_size = device, batch_size
+    def _image_features(self, pixels: Float[torch.Tensor, "n 3 h w"]) -> Float[torch.Tensor, "n d"]:
+        return self._model.encode_image(pixels)
 
-    @property
-    def id(self) -> EncoderId:
-        """Identity by content."""
-        return self._id
-
-    @property
-    def image_size(self) -> int:
-        """Side of the square picture that the image tower sees, in pixels."""
-        return self._preprocess.size
-
-    @property
-    def logit_scale(self) -> float:
-        """Factor on cosines in training, exp of the stored logarithm."""
-        return float(self._model.logit_scale.detach().exp().reshape(()))
-
-    def encode_images(self, images: Images) -> Float32[np.ndarray, "n d"]:
-        """Unit vectors of pictures, float in [0, 1] or bytes in [0, 255]; none give an empty array."""
-        return unit_vectors_in_batches(
-            len(images),
-            self._id.dim,
-            batch_size=self._batch_size,
-            encode=lambda part: self._model.encode_image(self._preprocess.batch(images[part], self._device)),
-            what="crops",
-        )
+    def _text_features(self, texts: list[str]) -> Float[torch.Tensor, "n d"]:
+        return self._model.encode_text(self._tokenizer(texts).to(self._device))
 
     def encode_dense(self, images: Images) -> Float32[np.ndarray, "n gh gw d"]:
         """Features of whole pictures at the places of a coarse grid, in the space of the vectors; not of unit length.
@@ -90,16 +58,6 @@ class OpenClipEncoder:
         with torch.inference_mode():
             features = dense_features(visual, preprocess.batch(images, self._device))
         return features.permute(0, 2, 3, 1).float().cpu().numpy()
-
-    def encode_texts(self, texts: list[str]) -> Float32[np.ndarray, "n d"]:
-        """Unit vectors of texts; none give an empty array."""
-        return unit_vectors_in_batches(
-            len(texts),
-            self._id.dim,
-            batch_size=self._batch_size,
-            encode=lambda part: self._model.encode_text(self._tokenizer(texts[part]).to(self._device)),
-            what="texts",
-        )
 
 
 def new_clip_model(model_cfg: dict[str, Any]) -> torch.nn.Module:
