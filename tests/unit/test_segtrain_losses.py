@@ -129,6 +129,6 @@ def test_a_margin_makes_the_best_mask_of_an_unsure_region_full():
         for _ in range(200):
             answers = replace(answers, logits=logit.expand(1, 10, 4, 4, 4))
             descent.zero_grad()
-            loss_of(answers, batch, LossConfig(dice=0.0, auxiliary=0.0, mask_margin=margin)).total.backward()
+            loss_of(answers, batch, LossConfig(dice=0.0, auxiliary=0.0), mask_margin=margin).total.backward()
             descent.step()
         assert (logit.item() > 0) == is_full

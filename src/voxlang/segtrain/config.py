@@ -58,6 +58,11 @@ class PhaseConfig(BaseModel):
     "nothing" while the model does not look at the prompt yet; later it would make them too large."""
     token_weight: float = Field(0.0, ge=0)
     """Weight of one minus the cosine between what a mask token holds and the pixel embedding at its prompt."""
+    mask_margin: float = 0.0
+    """Lowers the decoder's mask logits before the loss sees them, so that masks, which are cut at 0, come out fuller.
+    The expected overlap of an unsure mask is greatest where its pixels count from half of that overlap on, well below
+    a probability of one half. Source: Lipton et al. 2014, "Optimal thresholding of classifiers to maximize F1
+    measure", theorem 1."""
     background_fraction: float = Field(0.1, ge=0, le=1)
     """Share of the points that lie on empty background and must be answered with a low predicted IoU."""
 
@@ -77,11 +82,6 @@ class LossConfig(BaseModel):
     """Weight of the auxiliary pixel-embedding head."""
     kinds: float = 1.0
     """Weight, within the auxiliary loss, of the cross entropy of what each pixel shows."""
-    mask_margin: float = 0.0
-    """Lowers the decoder's mask logits before the loss sees them, so that masks, which are cut at 0, come out fuller.
-    The expected overlap of an unsure mask is greatest where its pixels count from half of that overlap on, well below
-    a probability of one half. Source: Lipton et al. 2014, "Optimal thresholding of classifiers to maximize F1
-    measure", theorem 1."""
     auxiliary_balanced: float = 1.0
     """Weight, within the auxiliary loss, of the cross entropy in which object and surroundings count the same."""
 

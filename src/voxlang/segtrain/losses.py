@@ -60,7 +60,13 @@ def true_iou(logits: Float[torch.Tensor, "*n q q"], target: Float[torch.Tensor, 
 
 
 def loss_of(
-    answers: Answers, batch: Batch, config: LossConfig, *, balanced_weight: float = 0.0, token_weight: float = 0.0
+    answers: Answers,
+    batch: Batch,
+    config: LossConfig,
+    *,
+    balanced_weight: float = 0.0,
+    token_weight: float = 0.0,
+    mask_margin: float = 0.0,
 ) -> LossParts:
     """Loss of a batch.
 
@@ -70,6 +76,7 @@ def loss_of(
         config: weights of the terms.
         balanced_weight: of `balanced_entropy` of the decoder's masks.
         token_weight: of one minus the cosine between mask tokens and the pixel embedding at the prompt.
+        mask_margin: taken from the decoder's mask logits before the mask terms see them.
 
     Prompts on background weigh only in the predicted IoU, whose truth is 0 there.
     """
@@ -77,7 +84,7 @@ def loss_of(
     total, numbers = torch.zeros((), device=weights.device), {}
     if answers.logits is not None and answers.predicted_iou is not None:
         count = weights.sum().clamp(min=1)
-        taught = answers.logits - config.mask_margin
+        taught = answers.logits - mask_margin
         focal, dice = mask_terms(taught, batch.targets)
         iou = true_iou(answers.logits, batch.targets)
         iou_error = (answers.predicted_iou.float() - torch.where(batch.on_object[..., None], iou, 0.0)) ** 2

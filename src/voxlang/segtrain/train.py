@@ -146,6 +146,7 @@ class _Loop:
                     config.loss,
                     balanced_weight=phase.balanced_weight,
                     token_weight=phase.token_weight,
+                    mask_margin=phase.mask_margin,
                 )
                 (loss.total / config.accumulation).backward()
             for name, value in loss.numbers.items():
