@@ -1,9 +1,11 @@
 """Throughput and memory of image encoders: forward and train step, float32 and bf16, plain and compiled.
 
-python -m benchmarks.encoders [--json] [--encoders micro tiny sam2_vit_dino_micro] [--size-px 1024] [--compile]
+python -m benchmarks.encoders [--json] [--encoders micro tiny sam2_vit_dino_micro] [--size-px 1024]
+    [--train also] [--bf16 also] [--compile no] [--checkpointing]
 
 Each case runs in a process of its own, whose peak memory is the case's. Seconds are those of the process's own work
-on the CPU (so that other programs beside it do not count), and of the clock on CUDA.
+on the CPU (so that other programs beside it do not count), and of the clock on CUDA. `--train`, `--bf16` and
+`--compile` say whether that half of the table is left out ("no"), measured beside the other ("also") or alone ("only").
 """
 
 from __future__ import annotations
@@ -14,17 +16,22 @@ import resource
 import subprocess
 import sys
 import time
-from typing import Annotated
+from itertools import product
+from typing import Annotated, Literal
 
 import tyro
 
 PASSES = ("forward", "train step")
+Half = Literal["no", "also", "only"]
+_CASES: dict[Half, tuple[bool, ...]] = {"no": (False,), "also": (False, True), "only": (True,)}
 
 
-def measure(encoder: str, size_px: int, runs: int, *, train: bool, bf16: bool, compiled: bool, threads: int) -> dict:
+def measure(
+    encoder: str, size_px: int, runs: int, *, train: bool, bf16: bool, compiled: bool, checkpointing: bool, threads: int
+) -> dict:
     """Images per second of the best of `runs` after a warm-up (0: the first pass), and peak memory of this process or
-    of the device in MiB. A compiled encoder has two warm-ups: sam2 keeps the position encodings of the first pass, and
-    so the second is compiled anew."""
+    of the device in MiB. A compiled encoder has a plain pass first: sam2 keeps the position encodings of its first
+    pass, and would be compiled anew in the second."""
     import torch
 
     from voxlang.encoders.build import build_image_encoder
@@ -33,7 +40,8 @@ def measure(encoder: str, size_px: int, runs: int, *, train: bool, bf16: bool, c
     torch.set_num_threads(threads)
     cuda = torch.cuda.is_available()
     device = "cuda" if cuda else "cpu"
-    model = build_image_encoder(config_path(encoder)).to(device).train(train)
+    overrides = ["++model.image_encoder.trunk.gradient_checkpointing=true"] if checkpointing else []
+    model = build_image_encoder(config_path(encoder), hydra_overrides_extra=overrides).to(device).train(train)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
     forward = torch.compile(model) if compiled else model
     picture = torch.randn(1, 3, size_px, size_px, device=device)
@@ -56,10 +64,12 @@ def measure(encoder: str, size_px: int, runs: int, *, train: bool, bf16: bool, c
             torch.cuda.synchronize()
         return clock() - start
 
-    warm_ups = 2 if compiled else 1
-    times = [seconds() for _ in range(runs + warm_ups)]
+    if compiled:
+        with torch.no_grad():
+            model(picture)
+    times = [seconds() for _ in range(runs + 1)]
     peak = torch.cuda.max_memory_allocated() if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"images_per_second": round(1 / min(times[warm_ups:] or times), 4), "peak_mib": round(peak / 2**20)}
+    return {"images_per_second": round(1 / min(times[1:] or times), 5), "peak_mib": round(peak / 2**20)}
 
 
 def main(
@@ -67,27 +77,39 @@ def main(
     encoders: tuple[str, ...] = ("micro", "tiny", "sam2_vit_dino_micro", "sam2_vit_ijepa_micro"),
     size_px: int = 1024,
     runs: int = 1,
-    compile: bool = False,
-    bf16: bool = True,
-    train: bool = True,
+    train: Half = "also",
+    bf16: Half = "also",
+    compile: Half = "no",
+    checkpointing: bool = False,
     threads: int = 1,
 ) -> None:
-    """Measure every case and print a table, or one JSON line."""
+    """Measure every case and print a table, or one JSON line.
+
+    Args:
+        json_line: one JSON line instead of a row per case.
+        encoders: names or YAML files, as for `build_sam2`.
+        size_px: side of the picture.
+        runs: timed passes after the warm-up, of which the best counts; 0 times the warm-up itself.
+        train: the train step.
+        bf16: bfloat16 by autocast.
+        compile: torch.compile.
+        checkpointing: a ViT computes its activations again on the way back instead of keeping them.
+        threads: of torch.
+    """
     rows = []
     for encoder in encoders:
-        for is_train in (False, True) if train else (False,):
-            for half in (False, True) if bf16 else (False,):
-                for compiled in (False, True) if compile else (False,):
-                    settings = {"train": is_train, "bf16": half, "compiled": compiled, "threads": threads}
-                    code = (
-                        "import json; from benchmarks.encoders import measure; "
-                        f"print(json.dumps(measure({encoder!r}, {size_px}, {runs}, **{settings!r})))"
-                    )
-                    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-                    row = {"encoder": encoder, "pass": PASSES[is_train], "bf16": half, "compiled": compiled}
-                    rows.append(row | json.loads(done.stdout.splitlines()[-1]))
-                    if not json_line:
-                        print(" ".join(f"{k}={v}" for k, v in rows[-1].items()), flush=True)
+        for is_train, half, compiled in product(_CASES[train], _CASES[bf16], _CASES[compile]):
+            case = {"train": is_train, "bf16": half, "compiled": compiled}
+            settings = case | {"checkpointing": checkpointing, "threads": threads}
+            code = (
+                "import json; from benchmarks.encoders import measure; "
+                f"print(json.dumps(measure({encoder!r}, {size_px}, {runs}, **{settings!r})))"
+            )
+            done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+            row = {"encoder": encoder, "pass": PASSES[is_train], "bf16": half, "compiled": compiled}
+            rows.append(row | json.loads(done.stdout.splitlines()[-1]))
+            if not json_line:
+                print(" ".join(f"{k}={v}" for k, v in rows[-1].items()), flush=True)
     if json_line:
         best = max(row["images_per_second"] for row in rows)
         summary = {"name": "encoders", "ours": best, "peer": None, "unit": "images/s", "ratio": None}
