@@ -30,8 +30,8 @@ def measure(
     encoder: str, size_px: int, runs: int, *, train: bool, bf16: bool, compiled: bool, checkpointing: bool, threads: int
 ) -> dict:
     """Images per second of the best of `runs` after a warm-up (0: the first pass), and peak memory of this process or
-    of the device in MiB. Before compiling, sam2's position
-    encodings of the levels are made: it keeps those of its first pass, and would be compiled anew in the second."""
+    of the device in MiB. Before compiling, sam2's position encodings of the levels are made: it keeps those of its
+    first pass, and would be compiled anew in the second."""
     import torch
 
     from voxlang.encoders.build import build_image_encoder
