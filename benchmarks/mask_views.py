@@ -17,9 +17,8 @@ import numpy as np
 
 from benchmarks.masks import print_table, times_of
 from voxlang.core.runs import machine
+from voxlang.masks.settings import OBJECT_OPACITY
 from voxlang.render.types import RenderedView
-
-OBJECT_OPACITY = 0.05
 
 
 def render_views(n: int, size_px: int) -> list[RenderedView]:

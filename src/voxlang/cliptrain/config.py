@@ -27,6 +27,11 @@ class CropsConfig(BaseModel):
     """Share of masks in several pieces that keep only one, as a segmentation model would find it."""
     junk_per_view: float = Field(0.7, ge=0)
     """Masks of background or across several parts per view; they match no name."""
+    found_per_view: int = Field(0, ge=0)
+    """Besides, at most so many masks that the embedded segmentation model finds in a view, named after the parts they
+    stand for: what a query meets. 0 asks no model."""
+    found_points_per_side: int = Field(16, ge=1)
+    """Grid points along each side of a view at which it is asked."""
     other_policies: float = Field(0.2, ge=0, le=1)
     """Share of context and box crops (half each); the rest are masked."""
     seed: int = 0

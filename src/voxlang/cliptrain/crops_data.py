@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int, Int16, UInt8
+from jaxtyping import Bool, Int, Int16, UInt8
 
 from voxlang.cliptrain.concepts import ConceptTable
 from voxlang.cliptrain.config import ClipTrainConfig, CropsConfig
+from voxlang.cliptrain.found_masks import MaskFinder, Region, finder_of, regions_of_masks
 from voxlang.cliptrain.masks_noise import imperfect, junk_mask, one_piece, overlap
 from voxlang.core.artifacts import atomic_path
 from voxlang.core.digest import digest_json
@@ -20,6 +21,7 @@ from voxlang.core.errors import ConfigError
 from voxlang.core.levels import LEVELS
 from voxlang.embed.crops import CROP_POLICIES, mask_crops
 from voxlang.embed.settings import CropPolicy
+from voxlang.masks.settings import OBJECT_OPACITY
 from voxlang.scenes.buffer import StoredScenes, read_scenes, scene_files
 from voxlang.volume.types import PartTree
 
@@ -50,58 +52,106 @@ class Crops:
         return len(self.images)
 
 
-def cut_crops(scenes: StoredScenes, config: CropsConfig, *, perfect: bool = False) -> Crops:
+def cut_crops(
+    scenes: StoredScenes, config: CropsConfig, *, perfect: bool = False, finder: MaskFinder | None = None
+) -> Crops:
     """Crops of the parts seen in each view.
 
     Args:
         scenes: views of one phantom.
         config: how to cut.
         perfect: true masks, the masked policy and no junk: for evaluation.
+        finder: cut the masks it finds as well, at most `found_per_view` of those that stand for a part.
     """
     rng = np.random.default_rng([config.seed, scenes.seed, zlib.crc32(scenes.family.encode())])
-    images, parts, views, levels = [], [], [], []
-    for view in range(len(scenes.rgb)):
-        index = scenes.part_index[view]
-        shown = index[2] >= 0
-        regions = {
-            (level, int(i)): index[level] == i for level in LEVELS for i in np.unique(index[level]) if i >= 0
-        }  # fmt: skip
-        regions = {key: mask for key, mask in regions.items() if mask.sum() >= config.min_area_px}
-        keys = list(regions)
-        if not perfect and len(keys) > config.per_view:
-            keys = [keys[i] for i in sorted(rng.choice(len(keys), config.per_view, replace=False))]
-        masks, policies = [], []
-        for level, part in keys:
-            mask = regions[level, part]
-            same = [i for (_, i), other in regions.items() if i != part and overlap(mask, other) >= SAME_REGION]
-            if not perfect:
-                if rng.random() < config.one_piece:
-                    mask = one_piece(mask, rng, min_area_px=config.min_area_px)
-                if rng.random() < config.imperfect:
-                    mask = imperfect(mask, shown & (index[level] != part), rng, min_area_px=config.min_area_px)
-            masks.append(mask)
-            parts.append([part, *same, -1, -1][:3])
-            levels.append(int(level))
-            policies.append(_policy(rng, 0.0 if perfect else config.other_policies))
-        for _ in range(0 if perfect else int(rng.poisson(config.junk_per_view))):
-            mask = junk_mask(shown, rng)
-            known = max((overlap(mask, other) for other in regions.values()), default=0.0)
-            if mask.sum() >= config.min_area_px and known < 0.3:
-                masks.append(mask)
-                parts.append([-1, -1, -1])
-                levels.append(-1)
-                policies.append("masked")
-        views += [view] * len(masks)
-        images.append(_cut(scenes.rgb[view], masks, policies, config.size_px))
+    images, cuts, views = [], [], []
+    for view, (rgb, index) in enumerate(zip(scenes.rgb, scenes.part_index, strict=True)):
+        regions = _regions(index, config.min_area_px)
+        if perfect:
+            here = [_Cut(mask, region, "masked") for region, mask in regions.items()]
+        else:
+            here = [*_true_cuts(index, regions, config, rng), *_junk_cuts(index, regions, config, rng)]
+        if finder is not None:
+            masks = finder(rgb, scenes.opacity[view] > 255 * OBJECT_OPACITY)
+            here += _found_cuts(masks, regions, config, rng)
+        images.append(_cut(rgb, [c.mask for c in here], [c.policy for c in here], config.size_px))
+        cuts += [(c.region, _same_regions(c.region, regions)) for c in here]
+        views += [view] * len(here)
     return Crops(
         np.concatenate([np.zeros((0, config.size_px, config.size_px, 3), np.uint8), *images]),
-        np.asarray(parts, np.int16).reshape(-1, 3),
+        np.asarray([[region[1], *same, -1, -1][:3] for region, same in cuts], np.int16).reshape(-1, 3),
         np.asarray(views, np.int16),
-        np.asarray(levels, np.int16),
+        np.asarray([region[0] for region, _ in cuts], np.int16),
         scenes.tree,
         scenes.family,
         scenes.seed,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Cut:
+    """One crop to be made of a view."""
+
+    mask: np.ndarray
+    region: Region
+    """What it shows; JUNK for no part."""
+    policy: CropPolicy
+
+
+JUNK: Region = (-1, -1)
+
+
+def _regions(index: Int16[np.ndarray, "3 h w"], min_area_px: int) -> dict[Region, np.ndarray]:
+    """The true masks of a view by level and part."""
+    masks = {(int(level), int(i)): index[level] == i for level in LEVELS for i in np.unique(index[level]) if i >= 0}
+    return {region: mask for region, mask in masks.items() if mask.sum() >= min_area_px}
+
+
+def _same_regions(region: Region, regions: dict[Region, np.ndarray]) -> list[int]:
+    """Other parts whose region in the view is the same."""
+    if region == JUNK:
+        return []
+    own = regions[region]
+    return [i for (_, i), mask in regions.items() if i != region[1] and overlap(own, mask) >= SAME_REGION]
+
+
+def _true_cuts(
+    index: Int16[np.ndarray, "3 h w"], regions: dict[Region, np.ndarray], config: CropsConfig, rng: np.random.Generator
+) -> list[_Cut]:
+    """True masks, most of them spoilt."""
+    keys = list(regions)
+    if len(keys) > config.per_view:
+        keys = [keys[i] for i in sorted(rng.choice(len(keys), config.per_view, replace=False))]
+    cuts = []
+    for level, part in keys:
+        mask = regions[level, part]
+        if rng.random() < config.one_piece:
+            mask = one_piece(mask, rng, min_area_px=config.min_area_px)
+        if rng.random() < config.imperfect:
+            others = (index[2] >= 0) & (index[level] != part)
+            mask = imperfect(mask, others, rng, min_area_px=config.min_area_px)
+        cuts.append(_Cut(mask, (level, part), _policy(rng, config.other_policies)))
+    return cuts
+
+
+def _junk_cuts(
+    index: Int16[np.ndarray, "3 h w"], regions: dict[Region, np.ndarray], config: CropsConfig, rng: np.random.Generator
+) -> list[_Cut]:
+    """Masks of no part."""
+    masks = [junk_mask(index[2] >= 0, rng) for _ in range(int(rng.poisson(config.junk_per_view)))]
+    masks = [m for m in masks if m.sum() >= config.min_area_px]
+    known = lambda mask: max((overlap(mask, other) for other in regions.values()), default=0.0)
+    return [_Cut(mask, JUNK, "masked") for mask in masks if known(mask) < 0.3]
+
+
+def _found_cuts(
+    masks: Bool[np.ndarray, "n h w"], regions: dict[Region, np.ndarray], config: CropsConfig, rng: np.random.Generator
+) -> list[_Cut]:
+    """Some of the masks that were found in a view and stand for a part."""
+    masks = masks[masks.sum(axis=(1, 2)) >= config.min_area_px]
+    named = [(m, r) for m, r in zip(masks, regions_of_masks(masks, regions), strict=True) if r is not None]
+    kept = sorted(rng.permutation(len(named))[: config.found_per_view])
+    return [_Cut(*named[i], _policy(rng, config.other_policies)) for i in kept]
 
 
 def _policy(rng: np.random.Generator, others: float) -> CropPolicy:
@@ -117,13 +167,16 @@ def _cut(rgb: np.ndarray, masks: list[np.ndarray], policies: list[CropPolicy], s
     return out
 
 
-def stored_crops(scene_path: Path, folder: Path | str, config: CropsConfig) -> Crops:
+def stored_crops(
+    scene_path: Path, folder: Path | str, config: CropsConfig, *, finder: MaskFinder | None = None
+) -> Crops:
     """Crops of one scenes file, cut now or read from the folder."""
     stat = scene_path.stat()
-    key = digest_json([config.model_dump(mode="json"), scene_path.name, stat.st_size])[:12]
+    masks = finder.id if finder else None
+    key = digest_json([config.model_dump(mode="json"), masks, scene_path.name, stat.st_size])[:12]
     path = Path(folder) / f"{scene_path.stem}_{key}.npz"
     if not path.is_file():
-        crops = cut_crops(read_scenes(scene_path), config)
+        crops = cut_crops(read_scenes(scene_path), config, finder=finder)
         header = {"family": crops.family, "seed": crops.seed, "tree": crops.tree.as_list()}
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.savez(
@@ -164,7 +217,8 @@ def load_crops(config: ClipTrainConfig) -> list[Crops]:
             do="write views with `python training/render_views.py --out FOLDER --config.split train`",
         )
     bar = tqdm(files, desc="crops", unit="phantom", disable=not sys.stderr.isatty())
-    return [stored_crops(f, config.crops_dir, config.crops) for f in bar]
+    finder = finder_of(config.crops)
+    return [stored_crops(f, config.crops_dir, config.crops, finder=finder) for f in bar]
 
 
 class CropPool:

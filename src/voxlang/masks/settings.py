@@ -12,6 +12,8 @@ from voxlang.masks.models import SAM1_FILES, Sam1Size, SamSize
 
 LevelRule = Literal["containment", "area", "percentile"]
 
+OBJECT_OPACITY = 0.05
+"""Pixels more opaque than this show the object."""
 _PRESETS: dict[str, tuple[SamSize, int]] = {"speed": ("small", 16), "quality": ("large", 32), "coverage": ("large", 64)}
 """Size and points per side of each preset."""
 _OFFICIAL_THRESHOLDS = (0.7, 0.92)

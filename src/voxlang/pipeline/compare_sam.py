@@ -14,10 +14,9 @@ from voxlang.core.artifacts import write_json
 from voxlang.masks.generate import sam_generator_from_settings
 from voxlang.masks.levels import partition_levels
 from voxlang.masks.paint import level_panels, save_png, stacked
-from voxlang.masks.settings import SamSettings
+from voxlang.masks.settings import OBJECT_OPACITY, SamSettings
 from voxlang.masks.types import MaskGenerator, MaskHierarchy
 from voxlang.pipeline.run import Run
-from voxlang.pipeline.stage2 import OBJECT_OPACITY
 from voxlang.pipeline.views import picture_bytes, plan_views, render_views
 from voxlang.render.types import RenderedView
 from voxlang.supervision.level_figure import save_level_figure

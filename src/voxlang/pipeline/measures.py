@@ -17,6 +17,7 @@ from voxlang.embed.encoder import ImageTextEncoder, load_encoder
 from voxlang.evaluate.calibration import CalibrationCurve, calibration_curve
 from voxlang.masks.generate import SamGenerator, sam_generator_from_settings
 from voxlang.masks.levels import partition_levels
+from voxlang.masks.settings import OBJECT_OPACITY
 from voxlang.masks.types import MaskSet
 from voxlang.pipeline.run import Run
 from voxlang.pipeline.views import picture_bytes, plan_views
@@ -25,9 +26,6 @@ from voxlang.scenes.labelled import LabelledVolume
 from voxlang.segtrain.agreement import LevelAgreement, level_agreement, levels_found
 from voxlang.segtrain.evaluate import AutomaticScore, PointScore, ask_regions, point_scores, score_masks
 from voxlang.segtrain.shapes import LabelledPicture
-
-OBJECT_OPACITY = 0.05
-"""Pixels more opaque than this show the object."""
 
 
 @dataclass(frozen=True, eq=False)

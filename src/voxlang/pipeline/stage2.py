@@ -20,6 +20,7 @@ from voxlang.masks.fast.parameters import MaskParameters
 from voxlang.masks.generate import sam_generator_from_settings
 from voxlang.masks.levels import partition_levels
 from voxlang.masks.paint import OVERLAP_RULE, level_panels, save_png
+from voxlang.masks.settings import OBJECT_OPACITY
 from voxlang.masks.types import ViewMaskGenerator
 from voxlang.pipeline.run import Run
 from voxlang.pipeline.views import ViewPlan, picture_bytes, plan_views, render_views, visible_voxels
@@ -37,9 +38,6 @@ from voxlang.supervision.target import make_view_target
 from voxlang.supervision.types import ViewTarget
 from voxlang.supervision.view_store import ViewStore
 from voxlang.volume.write import save_scalar_map
-
-OBJECT_OPACITY = 0.05
-"""Pixels more opaque than this show the object."""
 
 
 @dataclass(frozen=True, eq=False)
