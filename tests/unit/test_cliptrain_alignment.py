@@ -1,20 +1,22 @@
-"""The closed form against numbers worked by hand, and folded into a model against the maps it came from."""
+"""The maps of both towers against numbers worked by hand, and as layers against the maps they came from."""
 
 import numpy as np
 import pytest
 import torch
 
+from voxlang.cliptrain.affine import AffineMap, as_layer
 from voxlang.cliptrain.alignment import (
-    AffineMap,
     Classes,
     classes_of,
-    fold_pictures,
     picture_map,
     whiten_texts,
     whitening,
     with_negatives,
+    without_last_layer,
 )
-from voxlang.cliptrain.config import AlignConfig
+from voxlang.cliptrain.config import AlignConfig, ModelConfig
+from voxlang.cliptrain.model import build_image_tower
+from voxlang.cliptrain.naming import Names, taught_names
 
 EXACT = AlignConfig(scatter=0.0, ridge=1e-12)
 
@@ -67,13 +69,56 @@ def rows(rng):
     return torch.from_numpy(rng.normal(size=(40, 6)).astype(np.float32))
 
 
-def test_a_map_behind_a_layer_is_folded_into_it(rng, rows):
-    layer = torch.nn.Linear(6, 4)
-    behind = AffineMap(rng.normal(size=(4, 4)), rng.normal(size=4))
+def test_a_map_becomes_the_last_layer_of_the_image_tower(rng):
+    config = ModelConfig(image_size=32, embed_dim=16, vision_layers=(1, 1, 1, 1), vision_width=2)
+    visual, _ = build_image_tower(config, 5, seed=0)
+    visual.eval()
+    pixels = torch.from_numpy(rng.normal(size=(3, 3, 32, 32)).astype(np.float32))
+    last = visual.attnpool.c_proj
     with torch.no_grad():
-        expected = behind(layer(rows).numpy().astype(np.float64))
-        fold_pictures(layer, behind)
-        np.testing.assert_allclose(layer(rows).numpy(), expected, atol=1e-5)
+        said = visual(pixels)
+        with without_last_layer(visual):
+            before = visual(pixels)
+        assert visual.attnpool.c_proj is last and before.shape == (3, 64)
+        torch.testing.assert_close(last(before), said, atol=1e-5, rtol=1e-4)
+        new = AffineMap(rng.normal(size=(64, 7)), rng.normal(size=7))
+        visual.attnpool.c_proj = as_layer(new)
+        np.testing.assert_allclose(visual(pixels).numpy(), new(before.numpy()), atol=1e-4)
+
+
+def test_names_are_told_apart_where_the_mean_pictures_are_not(rng):
+    """Kind 0 lies on both sides of kind 1 in x, so means say little; the noun they share is no mistake."""
+    kinds = rng.integers(0, 2, 400)
+    features = np.stack([np.where(kinds == 0, 3.0 * rng.choice((-1, 1), 400), 0.0), rng.normal(size=400)], 1)
+    features = np.column_stack([features, np.abs(features[:, 0])]).astype(np.float32)
+    concepts = np.column_stack([kinds, np.full((400, 2), -1)])
+    concepts[:40, 0] = -1
+    names = Names(np.eye(4)[[0, 1, 2]], np.array([[True, False, True], [False, True, True]]))
+    start = AffineMap(1e-3 * rng.normal(size=(3, 4)), np.array([0.5, 0.5, 0.5, 0.5]))
+    config = AlignConfig(naming_steps=200, naming_rate=3e-2, logit_scale=20.0)
+    taught = taught_names(start, features, concepts, names, np.eye(4)[[3]], config, seed=0)
+    choice = (taught(features) @ np.eye(4)[:, [0, 1, 3]]).argmax(axis=1)
+    assert (choice == kinds).mean() > 0.99, "the absent noun is chosen by none"
+    again = taught_names(start, features, concepts, names, np.eye(4)[[3]], config, seed=0)
+    np.testing.assert_array_equal(again.weight, taught.weight)
+    same = taught_names(
+        start, features, concepts, names, np.eye(4)[[3]], config.model_copy(update={"naming_steps": 0}), seed=0
+    )
+    np.testing.assert_allclose(same.weight, start.weight, rtol=1e-6)
+
+
+def test_names_of_a_table_leave_out_what_training_may_not_use():
+    from voxlang.cliptrain.concepts import ConceptTable
+    from voxlang.core.levels import Level
+    from voxlang.volume.types import Part, PartTree
+
+    tree = PartTree(
+        (Part(1, "bonsai tree", Level.WHOLE, None, ("bonsai", "miniature tree")), Part(2, "pot", Level.PART, 1))
+    )
+    asked = []
+    names = Names.of(ConceptTable([("bonsai", tree)]), lambda nouns: asked.extend(nouns) or np.zeros((3, 2)))
+    assert asked == ["bonsai tree", "bonsai", "pot"], "miniature tree is held out"
+    np.testing.assert_array_equal(names.right, [[True, True, False], [False, False, True]])
 
 
 def test_whitened_texts_have_no_mean_and_even_directions(rows):

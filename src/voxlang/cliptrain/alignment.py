@@ -1,23 +1,28 @@
-"""Both towers meet in closed form: one linear map behind each, found without a step of descent.
+"""Both towers meet in one space: a linear map behind each, and the towers themselves stay as they are.
 
 Texts are whitened over the names of parts, which a sentence model holds close together. Pictures go to the mean text
-vector of what they show, by the affine map that keeps pictures of one kind together. Then the generic texts, which a
-query asks beside its own, take up for each picture what a likely noun of an absent thing would say of it, so that a
-name is found where it says more. Both maps are folded into weights that open_clip has anyway.
+vector of what they show, by the affine map that keeps pictures of one kind together; from there `naming` teaches the
+map to tell names apart. Then the generic texts, which a query asks beside its own, take up for each picture what a
+likely noun of an absent thing would say of it, so that a name is found where it says more. The map of the texts is
+folded into weights that open_clip has anyway, that of the pictures becomes the last layer of its image tower.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int
 from torch import nn
 
+from voxlang.cliptrain.affine import AffineMap, as_layer
 from voxlang.cliptrain.concepts import ConceptTable
 from voxlang.cliptrain.config import AlignConfig
+from voxlang.cliptrain.naming import Names, taught_names
 from voxlang.cliptrain.nouns import absent_nouns
 from voxlang.cliptrain.text_tower import encode_states
 from voxlang.cliptrain.tokenizer import encode_tokens
@@ -25,20 +30,6 @@ from voxlang.query.config import CANONICAL_NEGATIVES, QUERY_TEMPLATES
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-
-
-@dataclass(frozen=True, eq=False)
-class AffineMap:
-    """x @ weight + bias."""
-
-    weight: Float[np.ndarray, "e d"]
-    """From features to the common space."""
-    bias: Float[np.ndarray, "d"]
-    """Where a feature of zero goes."""
-
-    def __call__(self, rows: Float[np.ndarray, "n e"]) -> Float[np.ndarray, "n d"]:
-        """Rows mapped."""
-        return rows @ self.weight + self.bias
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,9 +110,11 @@ def align(
     model: nn.Module,
     tokenizer: Tokenizer,
     table: ConceptTable,
-    features: Float[np.ndarray, "n e"],
-    concepts: Int[np.ndarray, "n"],
+    features: Float32[np.ndarray, "n e"],
+    concepts: Int[np.ndarray, "n 3"],
     config: AlignConfig,
+    *,
+    seed: int,
 ) -> None:
     """Bring both towers into one space, in place.
 
@@ -130,29 +123,36 @@ def align(
             tower and its logit scale.
         tokenizer: its vocabulary.
         table: concepts of the pictures.
-        features: what the image tower says of pictures, before normalisation.
-        concepts: row of the table that each shows, -1 for none.
+        features: what the last layer of the image tower gets of pictures: see `without_last_layer`.
+        concepts: rows of the table that each shows, -1 where there are fewer.
         config: the recipe.
+        seed: of the descent on names.
     """
     nouns = [c.training_nouns for c in table.concepts]
     states = _states(model, tokenizer, list(dict.fromkeys(n for group in nouns for n in group)))
     whiten_texts(model, states.flatten(0, 1), shrink=config.shrink)
     text = lambda words: _text_vectors(model, tokenizer, list(words))
-    classes = classes_of(features, concepts)
+    classes = classes_of(features, concepts[:, 0])
     targets = np.stack([_unit(text(nouns[k]).mean(axis=0)) for k in classes.rows])
     absent = text(n for n in absent_nouns("train") if not table.column(n)[0].any())
+    names = Names.of(table, text)
     pictures = picture_map(classes, targets, config)
+    pictures = taught_names(pictures, features, concepts, names, absent, config, seed=seed)
     pictures = with_negatives(pictures, classes, text(CANONICAL_NEGATIVES).mean(axis=0), absent, config)
-    fold_pictures(model.visual.attnpool.c_proj, pictures)
+    model.visual.attnpool.c_proj = as_layer(pictures).to(model.text_projection)
     model.logit_scale.fill_(float(np.log(config.logit_scale)))
 
 
-@torch.no_grad()
-def fold_pictures(last: nn.Linear, behind: AffineMap) -> None:
-    """Make a layer, in place, compute what the map behind it made of its output."""
-    weight, bias = (torch.from_numpy(a).to(last.weight) for a in (behind.weight, behind.bias))
-    last.bias.copy_(last.bias @ weight + bias)
-    last.weight.copy_(weight.T @ last.weight)
+@contextlib.contextmanager
+def without_last_layer(visual: nn.Module) -> Iterator[None]:
+    """Let an image tower say what its last layer gets, which holds more than what that layer makes of it."""
+    last = visual.attnpool.c_proj
+    size = last.in_features
+    visual.attnpool.c_proj = as_layer(AffineMap(np.eye(size), np.zeros(size))).to(last.weight)
+    try:
+        yield
+    finally:
+        visual.attnpool.c_proj = last
 
 
 @torch.no_grad()

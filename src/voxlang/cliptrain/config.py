@@ -30,7 +30,9 @@ class CropsConfig(BaseModel):
     found_per_view: int = Field(0, ge=0)
     """Besides, at most so many masks that the embedded segmentation model finds in a view, named after the parts they
     stand for: what a query meets. 0 asks no model."""
-    found_points_per_side: int = Field(16, ge=1)
+    found_views: int = Field(4, ge=1)
+    """It is asked about the first so many views of each phantom: it takes most of the time of cutting."""
+    found_points_per_side: int = Field(12, ge=1)
     """Grid points along each side of a view at which it is asked."""
     other_policies: float = Field(0.2, ge=0, le=1)
     """Share of context and box crops (half each); the rest are masked."""
@@ -74,6 +76,10 @@ class AlignConfig(BaseModel):
     """Weight of the scatter of pictures of one concept against the distance of its mean from its texts."""
     ridge: float = Field(1e-3, gt=0)
     """Weight of the size of the map, as a share of the mean scatter."""
+    naming_steps: int = Field(1500, ge=0)
+    """Steps of descent on the map of the pictures, so that it tells names apart."""
+    naming_rate: float = Field(3e-5, gt=0)
+    """Rate at their beginning."""
     absent_quantile: float = Field(0.9, ge=0, le=1)
     """The generic texts say of a picture what this quantile of the nouns of absent things says of it."""
     caution: float = 0.1

@@ -71,7 +71,7 @@ def cut_crops(
             here = [_Cut(mask, region, "masked") for region, mask in regions.items()]
         else:
             here = [*_true_cuts(index, regions, config, rng), *_junk_cuts(index, regions, config, rng)]
-        if finder is not None:
+        if finder is not None and view < config.found_views:
             masks = finder(rgb, scenes.opacity[view] > 255 * OBJECT_OPACITY)
             here += _found_cuts(masks, regions, config, rng)
         images.append(_cut(rgb, [c.mask for c in here], [c.policy for c in here], config.size_px))

@@ -37,9 +37,10 @@ class SamFinder:
     """The embedded SAM 2 as the pipeline runs it, on a coarser grid of points."""
 
     def __init__(self, points_per_side: int) -> None:
-        from voxlang.masks.generate import build_sam_generator
+        from voxlang.masks.generate import sam_generator_from_settings
+        from voxlang.masks.settings import SamSettings
 
-        self._generator = build_sam_generator("micro", points_per_side=points_per_side)
+        self._generator = sam_generator_from_settings(SamSettings(size="micro", points_per_side=points_per_side))
         self.id = self._generator.id
 
     def __call__(self, rgb: UInt8[np.ndarray, "h w 3"], shown: Mask) -> Bool[np.ndarray, "n h w"]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from voxlang.cliptrain.alignment import align
+from voxlang.cliptrain.alignment import align, without_last_layer
 from voxlang.cliptrain.concepts import ConceptTable
 from voxlang.cliptrain.config import ClipTrainConfig
 from voxlang.cliptrain.crops_data import CropPool, load_crops
@@ -72,8 +72,9 @@ def train(config: ClipTrainConfig, *, stop_step: int | None = None) -> ClipTrain
     before = time.monotonic()
     fit = fit_image_tower(model.visual.to(device), head.to(device), pool, config, device, stop_step=stop_step)
     earlier = max(0.0, fit.seconds - (time.monotonic() - before))
-    features = image_features(model.visual, pool, config, device)
-    align(model.eval(), tokenizer, table, features, pool.concepts[:, 0], config.align)
+    with without_last_layer(model.visual):
+        features = image_features(model.visual, pool, config, device)
+    align(model.eval(), tokenizer, table, features, pool.concepts, config.align, seed=config.seed)
     model.to("cpu").requires_grad_(False)
     seconds = time.monotonic() - started + earlier
     return ClipTrainResult(model, tokenizer, table, space, fit, seconds, len(pool))

@@ -145,8 +145,8 @@ def build_sam_generator(
         model_size: "micro" (embedded), "tiny", "small", "base_plus" or "large".
         points_per_side: grid points along each side.
         points_per_batch: prompts at a time; speed and memory only.
-        pred_iou_thresh: lower gives more masks.
-        stability_score_thresh: lower gives more masks.
+        pred_iou_thresh: lower gives more masks; the embedded model, which says lower numbers, wants 0.2.
+        stability_score_thresh: lower gives more masks; the embedded model wants 0.5.
         box_nms_thresh: IoU of boxes above which two masks are the same.
         checkpoint: weights other than the ones in checkpoints/.
         config: YAML other than the one of the size.
