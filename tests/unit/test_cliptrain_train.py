@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from voxlang.cliptrain.concepts import ConceptTable
-from voxlang.cliptrain.config import ClipTrainConfig, load_config, smoke_config
+from voxlang.cliptrain.config import load_config, smoke_config
 from voxlang.cliptrain.crops_data import CropPool, load_crops
 from voxlang.cliptrain.evaluate import confusion, confusion_text, crop_set, evaluate, text_vectors
 from voxlang.cliptrain.export import export_model
@@ -26,9 +26,10 @@ from voxlang.volume.phantoms import make_phantom
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory):
+def recipe(tmp_path_factory, pytestconfig):
     folder = tmp_path_factory.mktemp("clip")
-    config = smoke_config(ClipTrainConfig(), str(folder / "run"))
+    whole = load_config(pytestconfig.rootpath / "configs" / "training" / "clip_micro.yaml")
+    config = smoke_config(whole, str(folder / "run"))
     write_smoke_views(folder / "run" / "renders")
     return config
 
