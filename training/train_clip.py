@@ -24,8 +24,9 @@ def main(config: Path, smoke: Flag = False, evaluate: Flag = False) -> None:
         evaluate: only measure the exported model on the views of `dev_dirs`.
     """
     from voxlang.cliptrain.config import load_config, smoke_config
-    from voxlang.cliptrain.evaluate import crop_set
+    from voxlang.cliptrain.evaluate import NAMING, crop_set
     from voxlang.cliptrain.evaluate import evaluate as measure
+    from voxlang.cliptrain.found_masks import finder_of
     from voxlang.embed.encoder import load_encoder
     from voxlang.embed.settings import EmbedConfig
 
@@ -44,6 +45,10 @@ def main(config: Path, smoke: Flag = False, evaluate: Flag = False) -> None:
         export_model(result, recipe)
     encoder = load_encoder(EmbedConfig(model=f"local-dir:{recipe.export_dir}"))
     print(json.dumps(measure(encoder, crop_set(encoder, recipe.dev_dirs)), indent=1))
+    if recipe.crops.found_per_view:
+        crops = crop_set(encoder, recipe.dev_dirs, finder=finder_of(recipe.crops))
+        named = {key: value for key, value in measure(encoder, crops).items() if key in NAMING}
+        print(f"{len(crops.vectors)} masks of the micro SAM 2: {json.dumps(named)}")
 
 
 if __name__ == "__main__":

@@ -137,6 +137,8 @@ def test_found_masks_are_cut_beside_the_true_ones(tmp_path):
     assert found.parts[len(alone) :, 0].tolist() == [3, 2, 1] and found.level[len(alone) :].tolist() == [0, 1, 2]
     corner = found.images[len(alone) + 1].astype(int)
     assert ((corner == (0, 0, 200)).all(axis=-1)).sum() > 0 and (corner[..., 1] <= 128).all()
+    only = cut_crops(drawn_scenes(), config, perfect=True, finder=FakeFinder())
+    np.testing.assert_array_equal(only.images, found.images[len(alone) :])
     one = cut_crops(drawn_scenes(), config.model_copy(update={"found_per_view": 1}), finder=FakeFinder())
     assert len(one) == len(alone) + 1
     path = tmp_path / "scenes_bonsai_0001000.npz"

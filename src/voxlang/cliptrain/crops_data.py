@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Int, Int16, UInt8
+from jaxtyping import Int, Int16, UInt8
 
 from voxlang.cliptrain.concepts import ConceptTable
 from voxlang.cliptrain.config import ClipTrainConfig, CropsConfig
@@ -60,20 +60,25 @@ def cut_crops(
     Args:
         scenes: views of one phantom.
         config: how to cut.
-        perfect: true masks, the masked policy and no junk: for evaluation.
-        finder: cut the masks it finds as well, at most `found_per_view` of those that stand for a part.
+        perfect: for evaluation, the masked policy and no junk: true masks as they are, or with a finder all that it
+            finds and that stands for a part.
+        finder: cut the masks it finds in the first `found_views` as well, at most `found_per_view` of those that stand
+            for a part.
     """
     rng = np.random.default_rng([config.seed, scenes.seed, zlib.crc32(scenes.family.encode())])
     images, cuts, views = [], [], []
     for view, (rgb, index) in enumerate(zip(scenes.rgb, scenes.part_index, strict=True)):
         regions = _regions(index, config.min_area_px)
-        if perfect:
-            here = [_Cut(mask, region, "masked") for region, mask in regions.items()]
-        else:
-            here = [*_true_cuts(index, regions, config, rng), *_junk_cuts(index, regions, config, rng)]
+        found: list[tuple[Region, np.ndarray]] = []
         if finder is not None and view < config.found_views:
             masks = finder(rgb, scenes.opacity[view] > 255 * OBJECT_OPACITY)
-            here += _found_cuts(masks, regions, config, rng)
+            masks = masks[masks.sum(axis=(1, 2)) >= config.min_area_px]
+            found = [(r, m) for r, m in zip(regions_of_masks(masks, regions), masks, strict=True) if r is not None]
+        if perfect:
+            here = [_Cut(mask, region, "masked") for region, mask in (found if finder else regions.items())]
+        else:
+            here = [*_true_cuts(index, regions, config, rng), *_junk_cuts(index, regions, config, rng)]
+            here += _found_cuts(found, config, rng)
         images.append(_cut(rgb, [c.mask for c in here], [c.policy for c in here], config.size_px))
         cuts += [(c.region, _same_regions(c.region, regions)) for c in here]
         views += [view] * len(here)
@@ -144,14 +149,10 @@ def _junk_cuts(
     return [_Cut(mask, JUNK, "masked") for mask in masks if known(mask) < 0.3]
 
 
-def _found_cuts(
-    masks: Bool[np.ndarray, "n h w"], regions: dict[Region, np.ndarray], config: CropsConfig, rng: np.random.Generator
-) -> list[_Cut]:
+def _found_cuts(found: list[tuple[Region, np.ndarray]], config: CropsConfig, rng: np.random.Generator) -> list[_Cut]:
     """Some of the masks that were found in a view and stand for a part."""
-    masks = masks[masks.sum(axis=(1, 2)) >= config.min_area_px]
-    named = [(m, r) for m, r in zip(masks, regions_of_masks(masks, regions), strict=True) if r is not None]
-    kept = sorted(rng.permutation(len(named))[: config.found_per_view])
-    return [_Cut(*named[i], _policy(rng, config.other_policies)) for i in kept]
+    kept = [found[i] for i in sorted(rng.permutation(len(found))[: config.found_per_view])]
+    return [_Cut(mask, region, _policy(rng, config.other_policies)) for region, mask in kept]
 
 
 def _policy(rng: np.random.Generator, others: float) -> CropPolicy:

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float32, Int
 from voxlang.cliptrain.concepts import ConceptTable
 from voxlang.cliptrain.config import CropsConfig
 from voxlang.cliptrain.crops_data import CropPool, cut_crops
+from voxlang.cliptrain.found_masks import MaskFinder
 from voxlang.cliptrain.nouns import HELD_OUT, held_out_from_teacher
 from voxlang.core.errors import ConfigError
 from voxlang.embed.encoder import ImageTextEncoder
@@ -19,6 +20,8 @@ from voxlang.query.config import CANONICAL_NEGATIVES, QUERY_TEMPLATES
 from voxlang.scenes.buffer import StoredScenes, read_scenes, scene_files
 from voxlang.volume.types import part_kind
 
+NAMING = ("same_level_top1", "same_object_top1", "all_top1", "all_top5")
+"""Figures of `evaluate` that say how often a crop gets its own name, also of found masks."""
 OBJECT_VIEWS = 10_000
 """Numbers of views that each object has to itself."""
 
@@ -54,8 +57,14 @@ def text_vectors(encoder: ImageTextEncoder, texts: Sequence[str]) -> Float32[np.
     return (means / np.linalg.norm(means, axis=1, keepdims=True)).astype(np.float32)
 
 
-def crop_set(encoder: ImageTextEncoder, folders: Sequence[str | Path], *, min_area_px: int = 60) -> CropSet:
-    """`crops_of` all views in some folders.
+def crop_set(
+    encoder: ImageTextEncoder,
+    folders: Sequence[str | Path],
+    *,
+    min_area_px: int = 60,
+    finder: MaskFinder | None = None,
+) -> CropSet:
+    """`crops_of` the views in some folders.
 
     Raises:
         ConfigError: no views there.
@@ -63,13 +72,19 @@ def crop_set(encoder: ImageTextEncoder, folders: Sequence[str | Path], *, min_ar
     files = [f for folder in folders for f in scene_files(folder)]
     if not files:
         raise ConfigError("files scenes_*.npz", got="none", where=str(list(folders)), do="write views first")
-    return crops_of(encoder, map(read_scenes, files), min_area_px=min_area_px)
+    return crops_of(encoder, map(read_scenes, files), min_area_px=min_area_px, finder=finder)
 
 
-def crops_of(encoder: ImageTextEncoder, scenes: Iterable[StoredScenes], *, min_area_px: int = 60) -> CropSet:
-    """Masked crops of the true masks of all views of some objects."""
+def crops_of(
+    encoder: ImageTextEncoder,
+    scenes: Iterable[StoredScenes],
+    *,
+    min_area_px: int = 60,
+    finder: MaskFinder | None = None,
+) -> CropSet:
+    """Masked crops of the true masks of all views of some objects, or of the masks found that stand for a part."""
     config = CropsConfig(size_px=encoder.image_size, min_area_px=min_area_px)
-    crops = [cut_crops(s, config, perfect=True) for s in scenes]
+    crops = [cut_crops(s, config, perfect=True, finder=finder) for s in scenes]
     table = ConceptTable((c.family, c.tree) for c in crops)
     pool = CropPool(crops, table, bonsai_share=1.0 / 6.0)
     views = np.concatenate([c.view.astype(np.int64) + OBJECT_VIEWS * i for i, c in enumerate(crops)])
