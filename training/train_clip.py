@@ -26,7 +26,7 @@ def main(config: Path, smoke: Flag = False, evaluate: Flag = False) -> None:
     from voxlang.cliptrain.config import load_config, smoke_config
     from voxlang.cliptrain.evaluate import NAMING, crop_set
     from voxlang.cliptrain.evaluate import evaluate as measure
-    from voxlang.cliptrain.found_masks import finder_of
+    from voxlang.cliptrain.found_masks import mask_generator_of
     from voxlang.embed.encoder import load_encoder
     from voxlang.embed.settings import EmbedConfig
 
@@ -46,7 +46,7 @@ def main(config: Path, smoke: Flag = False, evaluate: Flag = False) -> None:
     encoder = load_encoder(EmbedConfig(model=f"local-dir:{recipe.export_dir}"))
     print(json.dumps(measure(encoder, crop_set(encoder, recipe.dev_dirs)), indent=1))
     if recipe.crops.found_per_view:
-        crops = crop_set(encoder, recipe.dev_dirs, finder=finder_of(recipe.crops))
+        crops = crop_set(encoder, recipe.dev_dirs, generator=mask_generator_of(recipe.crops))
         named = {key: value for key, value in measure(encoder, crops).items() if key in NAMING}
         print(f"{len(crops.vectors)} masks of the micro SAM 2: {json.dumps(named)}")
 

@@ -7,11 +7,12 @@ import torch
 from voxlang.cliptrain.concepts import ConceptTable
 from voxlang.cliptrain.config import ClipTrainConfig, CropsConfig
 from voxlang.cliptrain.crops_data import CropPool, Crops, cut_crops, load_crops, resized, stored_crops
-from voxlang.cliptrain.found_masks import SamFinder, finder_of, regions_of_masks
+from voxlang.cliptrain.found_masks import mask_generator_of, regions_of_masks
 from voxlang.cliptrain.masks_noise import imperfect, junk_mask, one_piece, overlap
 from voxlang.cliptrain.model import augmented, image_pixels
 from voxlang.core.errors import ConfigError
 from voxlang.core.levels import Level
+from voxlang.masks.types import mask_set_from_dense
 from voxlang.scenes.buffer import StoredScenes, write_scenes
 from voxlang.volume.types import Part, PartTree
 
@@ -98,25 +99,26 @@ def test_crops_come_back_from_disk_as_they_were_cut(tmp_path):
         load_crops(ClipTrainConfig(render_dirs=(str(tmp_path / "nothing"),), crops_dir=str(tmp_path / "c")))
 
 
-class FakeFinder:
+class FakeGenerator:
     """Finds the left piece of the foliage, a corner of the pot, a mask of too much, and one that is too small."""
 
     id = "fake"
 
-    def __call__(self, rgb, shown):
-        masks = np.zeros((4, *shown.shape), bool)
+    def generate(self, rgb, *, foreground=None):
+        masks = np.zeros((4, *foreground.shape), bool)
         masks[0, 4:12, 6:13] = True
         masks[1, 18:22, 10:20] = True
         masks[2, :, :] = True
         masks[3, 4:6, 6:8] = True
-        assert shown.dtype == bool and rgb.shape == (*shown.shape, 3)
-        return masks
+        assert foreground.dtype == bool and rgb.shape == (*foreground.shape, 3)
+        scores, points = np.ones(4, np.float32), np.zeros((4, 2), np.float32)
+        return mask_set_from_dense(masks, predicted_iou=scores, stability=scores, points_uv=points)
 
 
 def test_masks_stand_for_what_they_fit_or_lie_in():
     scenes = drawn_scenes()
     regions = {(level, i): scenes.part_index[0, level] == i for level, i in ((0, 3), (1, 2), (1, 4), (2, 1))}
-    found = FakeFinder()(scenes.rgb[0], regions[2, 1])
+    found = FakeGenerator().generate(scenes.rgb[0], foreground=regions[2, 1]).all_dense()
     found[2] = regions[2, 1]  # the whole itself
     # 7 of 8 columns of the leaf; a fifth of the pot; the whole; a piece of the leaf, which is a piece of the foliage
     assert regions_of_masks(found, regions) == [(0, 3), (1, 2), (2, 1), (0, 3)]
@@ -132,30 +134,32 @@ def test_found_masks_are_cut_beside_the_true_ones(tmp_path):
     plain = {"imperfect": 0.0, "one_piece": 0.0, "junk_per_view": 0.0, "other_policies": 0.0}
     config = CropsConfig(size_px=24, min_area_px=30, **plain)
     alone = cut_crops(drawn_scenes(), config)
-    found = cut_crops(drawn_scenes(), config.model_copy(update={"found_per_view": 3}), finder=FakeFinder())
+    found = cut_crops(drawn_scenes(), config.model_copy(update={"found_per_view": 3}), generator=FakeGenerator())
     np.testing.assert_array_equal(found.images[: len(alone)], alone.images)
     assert found.parts[len(alone) :, 0].tolist() == [3, 2, 1] and found.level[len(alone) :].tolist() == [0, 1, 2]
     corner = found.images[len(alone) + 1].astype(int)
     assert ((corner == (0, 0, 200)).all(axis=-1)).sum() > 0 and (corner[..., 1] <= 128).all()
-    only = cut_crops(drawn_scenes(), config, perfect=True, finder=FakeFinder())
+    only = cut_crops(drawn_scenes(), config, perfect=True, generator=FakeGenerator())
     np.testing.assert_array_equal(only.images, found.images[len(alone) :])
-    one = cut_crops(drawn_scenes(), config.model_copy(update={"found_per_view": 1}), finder=FakeFinder())
+    one = cut_crops(drawn_scenes(), config.model_copy(update={"found_per_view": 1}), generator=FakeGenerator())
     assert len(one) == len(alone) + 1
     path = tmp_path / "scenes_bonsai_0001000.npz"
     write_scenes(path, drawn_scenes(), key="k")
     stored_crops(path, tmp_path / "c", config)
-    stored_crops(path, tmp_path / "c", config, finder=FakeFinder())
+    stored_crops(path, tmp_path / "c", config, generator=FakeGenerator())
     assert len(list((tmp_path / "c").iterdir())) == 2, "crops of other masks are other crops"
 
 
 def test_the_pipelines_model_finds_masks():
-    finder = SamFinder(points_per_side=6)
+    asking = lambda points: mask_generator_of(CropsConfig(found_per_view=2, found_points_per_side=points))
+    generator = asking(6)
     rgb = np.zeros((64, 64, 3), np.uint8)
     rgb[16:48, 20:50] = (200, 60, 40)
-    masks = finder(rgb, rgb.any(axis=-1))
+    masks = generator.generate(rgb, foreground=rgb.any(axis=-1)).all_dense()
     assert masks.dtype == bool and masks.shape[1:] == (64, 64) and len(masks)
-    assert finder.id == SamFinder(points_per_side=6).id != SamFinder(points_per_side=7).id
-    assert finder_of(CropsConfig()) is None and finder_of(CropsConfig(found_per_view=2)).id != finder.id
+    assert generator.id == asking(6).id != asking(7).id
+    assert mask_generator_of(CropsConfig()) is None
+    assert mask_generator_of(CropsConfig(found_per_view=2)).id != generator.id
 
 
 @pytest.fixture

@@ -128,14 +128,12 @@ def align(
         config: the recipe.
         seed: of the descent on names.
     """
-    nouns = [c.training_nouns for c in table.concepts]
-    states = _states(model, tokenizer, list(dict.fromkeys(n for group in nouns for n in group)))
-    whiten_texts(model, states.flatten(0, 1), shrink=config.shrink)
+    whiten_texts(model, _states(model, tokenizer, table.training_nouns).flatten(0, 1), shrink=config.shrink)
     text = lambda words: _text_vectors(model, tokenizer, list(words))
     classes = classes_of(features, concepts[:, 0])
-    targets = np.stack([_unit(text(nouns[k]).mean(axis=0)) for k in classes.rows])
-    absent = text(n for n in absent_nouns("train") if not table.column(n)[0].any())
     names = Names.of(table, text)
+    targets = np.stack([_unit(names.vectors[names.right[k]].mean(axis=0)) for k in classes.rows])
+    absent = text(n for n in absent_nouns("train") if not table.column(n)[0].any())
     pictures = picture_map(classes, targets, config)
     pictures = taught_names(pictures, features, concepts, names, absent, config, seed=seed)
     pictures = with_negatives(pictures, classes, text(CANONICAL_NEGATIVES).mean(axis=0), absent, config)

@@ -81,6 +81,11 @@ class ConceptTable:
         """The concept of a family's whole object."""
         return next(c for c in self.concepts if c.family == family and c.level == Level.WHOLE)
 
+    @property
+    def training_nouns(self) -> list[str]:
+        """Nouns of all concepts that training may use, each once."""
+        return list(dict.fromkeys(n for c in self.concepts for n in c.training_nouns))
+
     def column(self, noun: str) -> tuple[Bool[np.ndarray, "c"], Bool[np.ndarray, "c"]]:
         """The concepts for which a noun is right, and those for which it is wrong; it is neither for their kin."""
         if noun not in self._columns:

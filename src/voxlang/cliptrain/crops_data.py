@@ -13,7 +13,7 @@ from jaxtyping import Int, Int16, UInt8
 
 from voxlang.cliptrain.concepts import ConceptTable
 from voxlang.cliptrain.config import ClipTrainConfig, CropsConfig
-from voxlang.cliptrain.found_masks import MaskFinder, Region, finder_of, regions_of_masks
+from voxlang.cliptrain.found_masks import Region, mask_generator_of, regions_of_masks
 from voxlang.cliptrain.masks_noise import imperfect, junk_mask, one_piece, overlap
 from voxlang.core.artifacts import atomic_path
 from voxlang.core.digest import digest_json
@@ -22,6 +22,7 @@ from voxlang.core.levels import LEVELS
 from voxlang.embed.crops import CROP_POLICIES, mask_crops
 from voxlang.embed.settings import CropPolicy
 from voxlang.masks.settings import OBJECT_OPACITY
+from voxlang.masks.types import MaskGenerator
 from voxlang.scenes.buffer import StoredScenes, read_scenes, scene_files
 from voxlang.volume.types import PartTree
 
@@ -53,29 +54,30 @@ class Crops:
 
 
 def cut_crops(
-    scenes: StoredScenes, config: CropsConfig, *, perfect: bool = False, finder: MaskFinder | None = None
+    scenes: StoredScenes, config: CropsConfig, *, perfect: bool = False, generator: MaskGenerator | None = None
 ) -> Crops:
     """Crops of the parts seen in each view.
 
     Args:
         scenes: views of one phantom.
         config: how to cut.
-        perfect: for evaluation, the masked policy and no junk: true masks as they are, or with a finder all that it
-            finds and that stands for a part.
-        finder: cut the masks it finds in the first `found_views` as well, at most `found_per_view` of those that stand
-            for a part.
+        perfect: for evaluation, the masked policy and no junk: true masks as they are, or with a generator all that
+            it finds and that stands for a part.
+        generator: cut the masks it finds in the first `found_views` as well, at most `found_per_view` of those that
+            stand for a part.
     """
     rng = np.random.default_rng([config.seed, scenes.seed, zlib.crc32(scenes.family.encode())])
     images, cuts, views = [], [], []
     for view, (rgb, index) in enumerate(zip(scenes.rgb, scenes.part_index, strict=True)):
         regions = _regions(index, config.min_area_px)
         found: list[tuple[Region, np.ndarray]] = []
-        if finder is not None and view < config.found_views:
-            masks = finder(rgb, scenes.opacity[view] > 255 * OBJECT_OPACITY)
+        if generator is not None and view < config.found_views:
+            shown = scenes.opacity[view] > 255 * OBJECT_OPACITY
+            masks = generator.generate(rgb, foreground=shown).all_dense()
             masks = masks[masks.sum(axis=(1, 2)) >= config.min_area_px]
             found = [(r, m) for r, m in zip(regions_of_masks(masks, regions), masks, strict=True) if r is not None]
         if perfect:
-            here = [_Cut(mask, region, "masked") for region, mask in (found if finder else regions.items())]
+            here = [_Cut(mask, region, "masked") for region, mask in (found if generator else regions.items())]
         else:
             here = [*_true_cuts(index, regions, config, rng), *_junk_cuts(index, regions, config, rng)]
             here += _found_cuts(found, config, rng)
@@ -169,15 +171,15 @@ def _cut(rgb: np.ndarray, masks: list[np.ndarray], policies: list[CropPolicy], s
 
 
 def stored_crops(
-    scene_path: Path, folder: Path | str, config: CropsConfig, *, finder: MaskFinder | None = None
+    scene_path: Path, folder: Path | str, config: CropsConfig, *, generator: MaskGenerator | None = None
 ) -> Crops:
     """Crops of one scenes file, cut now or read from the folder."""
     stat = scene_path.stat()
-    masks = finder.id if finder else None
+    masks = generator.id if generator else None
     key = digest_json([config.model_dump(mode="json"), masks, scene_path.name, stat.st_size])[:12]
     path = Path(folder) / f"{scene_path.stem}_{key}.npz"
     if not path.is_file():
-        crops = cut_crops(read_scenes(scene_path), config, finder=finder)
+        crops = cut_crops(read_scenes(scene_path), config, generator=generator)
         header = {"family": crops.family, "seed": crops.seed, "tree": crops.tree.as_list()}
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.savez(
@@ -218,8 +220,8 @@ def load_crops(config: ClipTrainConfig) -> list[Crops]:
             do="write views with `python training/render_views.py --out FOLDER --config.split train`",
         )
     bar = tqdm(files, desc="crops", unit="phantom", disable=not sys.stderr.isatty())
-    finder = finder_of(config.crops)
-    return [stored_crops(f, config.crops_dir, config.crops, finder=finder) for f in bar]
+    generator = mask_generator_of(config.crops)
+    return [stored_crops(f, config.crops_dir, config.crops, generator=generator) for f in bar]
 
 
 class CropPool:

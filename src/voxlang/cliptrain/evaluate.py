@@ -12,10 +12,10 @@ from jaxtyping import Bool, Float32, Int
 from voxlang.cliptrain.concepts import ConceptTable
 from voxlang.cliptrain.config import CropsConfig
 from voxlang.cliptrain.crops_data import CropPool, cut_crops
-from voxlang.cliptrain.found_masks import MaskFinder
 from voxlang.cliptrain.nouns import HELD_OUT, held_out_from_teacher
 from voxlang.core.errors import ConfigError
 from voxlang.embed.encoder import ImageTextEncoder
+from voxlang.masks.types import MaskGenerator
 from voxlang.query.config import CANONICAL_NEGATIVES, QUERY_TEMPLATES
 from voxlang.scenes.buffer import StoredScenes, read_scenes, scene_files
 from voxlang.volume.types import part_kind
@@ -62,7 +62,7 @@ def crop_set(
     folders: Sequence[str | Path],
     *,
     min_area_px: int = 60,
-    finder: MaskFinder | None = None,
+    generator: MaskGenerator | None = None,
 ) -> CropSet:
     """`crops_of` the views in some folders.
 
@@ -72,7 +72,7 @@ def crop_set(
     files = [f for folder in folders for f in scene_files(folder)]
     if not files:
         raise ConfigError("files scenes_*.npz", got="none", where=str(list(folders)), do="write views first")
-    return crops_of(encoder, map(read_scenes, files), min_area_px=min_area_px, finder=finder)
+    return crops_of(encoder, map(read_scenes, files), min_area_px=min_area_px, generator=generator)
 
 
 def crops_of(
@@ -80,11 +80,11 @@ def crops_of(
     scenes: Iterable[StoredScenes],
     *,
     min_area_px: int = 60,
-    finder: MaskFinder | None = None,
+    generator: MaskGenerator | None = None,
 ) -> CropSet:
     """Masked crops of the true masks of all views of some objects, or of the masks found that stand for a part."""
     config = CropsConfig(size_px=encoder.image_size, min_area_px=min_area_px)
-    crops = [cut_crops(s, config, perfect=True, finder=finder) for s in scenes]
+    crops = [cut_crops(s, config, perfect=True, generator=generator) for s in scenes]
     table = ConceptTable((c.family, c.tree) for c in crops)
     pool = CropPool(crops, table, bonsai_share=1.0 / 6.0)
     views = np.concatenate([c.view.astype(np.int64) + OBJECT_VIEWS * i for i, c in enumerate(crops)])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool
+
+from voxlang.masks.types import MaskGenerator
 
 if TYPE_CHECKING:
     from voxlang.cliptrain.config import CropsConfig
@@ -21,36 +23,14 @@ WITHIN = 0.75
 """A mask that fits nothing, but has at least this share of its pixels in a region, is a piece of it."""
 
 
-@runtime_checkable
-class MaskFinder(Protocol):
-    """Finds masks in pictures."""
+def mask_generator_of(config: CropsConfig) -> MaskGenerator | None:
+    """The embedded SAM 2 as the pipeline runs it, on the recipe's coarser grid of points; None if it asks no model."""
+    from voxlang.masks.generate import sam_generator_from_settings
+    from voxlang.masks.settings import SamSettings
 
-    id: str
-    """Finders with equal ids find the same masks."""
-
-    def __call__(self, rgb: UInt8[np.ndarray, "h w 3"], shown: Mask) -> Bool[np.ndarray, "n h w"]:
-        """Masks of what is shown at the given pixels."""
-        ...
-
-
-class SamFinder:
-    """The embedded SAM 2 as the pipeline runs it, on a coarser grid of points."""
-
-    def __init__(self, points_per_side: int) -> None:
-        from voxlang.masks.generate import sam_generator_from_settings
-        from voxlang.masks.settings import SamSettings
-
-        self._generator = sam_generator_from_settings(SamSettings(size="micro", points_per_side=points_per_side))
-        self.id = self._generator.id
-
-    def __call__(self, rgb: UInt8[np.ndarray, "h w 3"], shown: Mask) -> Bool[np.ndarray, "n h w"]:
-        """The masks that pass the pipeline's thresholds."""
-        return self._generator.generate(rgb, foreground=shown).all_dense()
-
-
-def finder_of(config: CropsConfig) -> MaskFinder | None:
-    """The finder that a recipe asks for."""
-    return SamFinder(config.found_points_per_side) if config.found_per_view else None
+    if not config.found_per_view:
+        return None
+    return sam_generator_from_settings(SamSettings(size="micro", points_per_side=config.found_points_per_side))
 
 
 def regions_of_masks(masks: Bool[np.ndarray, "n h w"], regions: Mapping[Region, Mask]) -> list[Region | None]:

@@ -35,7 +35,7 @@ class Names:
     @staticmethod
     def of(table: ConceptTable, text: Callable[[Iterable[str]], np.ndarray]) -> Names:
         """The nouns of a table that training may use."""
-        nouns = list(dict.fromkeys(n for c in table.concepts for n in c.training_nouns))
+        nouns = table.training_nouns
         return Names(text(nouns), np.array([[n in c.training_nouns for n in nouns] for c in table.concepts]))
 
 
