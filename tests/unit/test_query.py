@@ -190,6 +190,7 @@ def lifted_halves(encoder: EncoderId = ENCODER) -> LiftedMasks:
         np.arange(60),
         (empty, weights, empty),
         identity(60, dtype=np.float32, format="csr"),
+        identity(60, dtype=np.float32, format="csr"),
         np.ones(60, np.float32),
         EYE[:2],
         np.ones(2, np.int16),

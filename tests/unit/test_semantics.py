@@ -12,7 +12,7 @@ from voxlang.geometry.grid import VolumeGrid
 from voxlang.render.samples import RaySamples
 from voxlang.semantics.config import SemanticsConfig
 from voxlang.semantics.field import SemanticField, points_of_voxels
-from voxlang.semantics.fill import fill_unseen
+from voxlang.semantics.fill import Look, fill_unseen
 from voxlang.semantics.lifting import filled_levels, lift_masks
 from voxlang.semantics.store import load_lifted, load_semantics, save_lifted, save_semantics
 from voxlang.semantics.train import fit_semantic_field, ray_bank
@@ -189,7 +189,8 @@ def test_what_no_view_saw_takes_from_what_is_near_and_alike():
     targets, rays, values = scene()
     lifted = lift_masks(targets, rays, GRID)
     config = CONFIG.model_copy(update={"fill_neighbours": 1})
-    filled = fill_unseen(lifted, values, np.ones((3, 4, 5), bool), config)
+    everything = np.ones((3, 4, 5), bool)
+    filled = fill_unseen(lifted, values, everything, [Look(everything, (0,))], config)
     assert filled.voxel.tolist() == list(range(60))
     own, weight = filled.quantity(np.array([[0.0], [1.0]], np.float32), Level.PART)
     assert (weight > 0).all()
@@ -202,11 +203,71 @@ def test_what_no_view_saw_takes_from_what_is_near_and_alike():
 def test_well_seen_voxels_keep_their_own_masks():
     targets, rays, values = scene()
     lifted = lift_masks(targets, rays, GRID)
-    filled = fill_unseen(lifted, values, np.ones((3, 4, 5), bool), CONFIG)
+    everything = np.ones((3, 4, 5), bool)
+    filled = fill_unseen(lifted, values, everything, [Look(everything, (0,))], CONFIG)
     rows = np.searchsorted(filled.voxel, lifted.voxel)
-    for level in Level:
+    for level in (Level.SMALL, Level.PART):
         before = lifted.rows(np.arange(len(lifted.voxel)), level)
         np.testing.assert_allclose(filled.rows(rows, level).toarray(), before.toarray())
+
+
+def bone_in_flesh() -> tuple[list[ViewTarget], list[RaySamples], np.ndarray, list[Look]]:
+    """Slices of skin, flesh, bone, flesh along x, of which one look shows all and sees the skin, another bone alone.
+
+    Each look calls what it sees by one mask on each level. Flesh is nearer to the bone in place, and as near in value.
+    """
+    values = np.zeros((2, 3, 8), np.float32)
+    values[:] = [0.42, 0.5, 0.5, 0.5, 0.58, 0.58, 0.5, 0.5]
+    index = np.zeros((3, 1, 1))
+    targets = [target(index, [2], EYE[:1]), target(index, [2], EYE[1:2])]
+    pixel, weight = np.zeros(1, np.int32), np.array([0.9], np.float32)
+    rays = [RaySamples(pixel, np.array([0]), weight), RaySamples(pixel, np.array([4]), weight)]
+    return targets, rays, values, [Look(values > 0.0, (0,)), Look(values > 0.55, (1,))]
+
+
+ROW = VolumeGrid((8, 3, 2), (1.0, 2.0, 3.0))
+EYE = np.eye(4)
+
+
+def test_a_voxel_hears_only_from_looks_that_show_it():
+    targets, rays, values, looks = bone_in_flesh()
+    config = CONFIG.model_copy(update={"fill_neighbours": 2, "fill_distance": 0.25})
+    filled = fill_unseen(lift_masks(targets, rays, ROW), values, values > 0, looks, config)
+    is_bone, weight = filled.quantity(np.array([[0.0], [1.0]], np.float32), Level.PART)
+    assert (weight > 0).all()
+    is_bone = is_bone.reshape(values.shape)
+    assert not is_bone[..., [0, 1, 2, 3, 6, 7]].any()  # flesh, though the nearest seen voxel is one of bone
+    assert is_bone[..., 4:6].min() > 0.5  # bone: its own look is nearer than the skin
+
+
+def test_on_the_whole_level_each_look_that_shows_a_voxel_has_one_vote():
+    targets, rays, values, looks = bone_in_flesh()
+    filled = fill_unseen(lift_masks(targets, rays, ROW), values, values > 0, looks, CONFIG)
+    is_bone, votes = filled.quantity(np.array([[0.0], [1.0]], np.float32), Level.WHOLE)
+    wanted = np.broadcast_to([0, 0, 0, 0, 0.5, 0.5, 0, 0], values.shape)
+    np.testing.assert_allclose(is_bone.reshape(values.shape), wanted, atol=1e-6)
+    np.testing.assert_allclose(votes.reshape(values.shape), 1 + 2 * wanted, rtol=1e-5)
+
+
+def test_noise_does_not_take_a_voxel_out_of_a_look():
+    """A dark voxel amid bone is shown by the look for bones in all but name."""
+    values = np.full((3, 4, 5), 0.6, np.float32)
+    values[1, 1, 2] = 0.5
+    targets, rays, _ = scene()
+    both = [targets[0], targets[0]]
+    looks = [Look(np.ones((3, 4, 5), bool), (0,)), Look(values > 0.55, (1,))]
+    filled = fill_unseen(lift_masks(both, rays * 2, GRID), values, np.ones((3, 4, 5), bool), looks, CONFIG)
+    _, votes = filled.quantity(np.ones((4, 1), np.float32), Level.WHOLE)
+    assert votes.reshape(3, 4, 5)[1, 1, 2] == 0  # no wholes in this scene
+    assert filled.votes[np.ravel_multi_index((1, 1, 2), (3, 4, 5))].nnz == 2
+
+
+def test_where_no_view_saw_anything_there_is_nothing_to_fill():
+    targets, _, values = scene()
+    nothing = RaySamples(np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.float32))
+    lifted = lift_masks(targets, [nothing], GRID)
+    everything = np.ones((3, 4, 5), bool)
+    assert fill_unseen(lifted, values, everything, [Look(everything, (0,))], CONFIG) is lifted
 
 
 def test_lifted_masks_on_disk(tmp_path, rng):
@@ -214,7 +275,7 @@ def test_lifted_masks_on_disk(tmp_path, rng):
     save_lifted(tmp_path / "l.safetensors", lifted, key="k")
     again = load_lifted(tmp_path / "l.safetensors", key="k")
     np.testing.assert_array_equal(again.voxel, lifted.voxel)
-    for a, b in zip(again.weights, lifted.weights, strict=True):
+    for a, b in zip((*again.weights, again.mix, again.votes), (*lifted.weights, lifted.mix, lifted.votes), strict=True):
         np.testing.assert_allclose(a.toarray(), b.toarray(), rtol=1e-3)
     assert (again.grid, again.encoder) == (lifted.grid, lifted.encoder)
     with pytest.raises(ArtifactError, match="--mode=stage2"):

@@ -23,7 +23,7 @@ from voxlang.masks.paint import OVERLAP_RULE, level_panels, save_png
 from voxlang.masks.settings import OBJECT_OPACITY
 from voxlang.masks.types import ViewMaskGenerator
 from voxlang.pipeline.run import Run
-from voxlang.pipeline.views import ViewPlan, picture_bytes, plan_views, render_views, visible_voxels
+from voxlang.pipeline.views import ViewPlan, looks_of, picture_bytes, plan_views, render_views, visible_voxels
 from voxlang.render.samples import RaySamples, ray_samples
 from voxlang.render.types import RenderedView
 from voxlang.semantics.field import SemanticField
@@ -140,7 +140,8 @@ def lift_and_train(
         samples = sample_views(run, plan, min_weight=config.min_weight)
         seen = lift_masks(targets, samples, plan.volume.grid)
         save_scalar_map(run.folder.path / "evidence.nrrd", seen.evidence(), plan.volume.grid)
-        lifted = fill_unseen(seen, plan.volume.values, visible_voxels(plan.volume.values, run.input.transfers), config)
+        visible = visible_voxels(plan.volume.values, run.input.transfers)
+        lifted = fill_unseen(seen, plan.volume.values, visible, looks_of(plan), config)
         save_lifted(lifted_path(run), lifted, key=key)
         resume = run.folder.path / f"semantics.{key[:12]}.resume.pt"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from voxlang.pipeline.stage1 import values_to_render
 from voxlang.render.render import RenderVolume, prepare, visible_grid
 from voxlang.render.transfer import TransferFunction
 from voxlang.render.types import RenderedView
+from voxlang.semantics.fill import Look
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +92,15 @@ def visible_voxels(
         for transfer in transfers:
             shown[z] |= transfer.alpha(plane) > min_alpha
     return shown
+
+
+def looks_of(plan: ViewPlan) -> Iterator[Look]:
+    """What each transfer function of a plan shows, one at a time, with the numbers of its views."""
+    views: dict[str, list[int]] = {}
+    for i, (_, transfer) in enumerate(plan.shots):
+        views.setdefault(transfer.id, []).append(i)
+    for numbers in views.values():
+        yield Look(visible_voxels(plan.volume.values, (plan.shots[numbers[0]][1],)), tuple(numbers))
 
 
 def picture_bytes(rgb: Float32[np.ndarray, "h w 3"]) -> np.ndarray:

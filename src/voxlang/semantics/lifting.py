@@ -34,9 +34,11 @@ class LiftedMasks:
     voxel: Int64[np.ndarray, "v"]
     """Flat C-order index in [z, y, x] of each voxel that has an answer, ascending."""
     weights: tuple[csr_matrix, csr_matrix, csr_matrix]
-    """W[s, m] per level over the voxels s that were seen; columns as `vectors`."""
+    """W[s, m] per level over the voxels s that were seen (in each look, once filled); columns as `vectors`."""
     mix: csr_matrix
-    """[v, s]: what each voxel takes from the seen ones; a seen voxel takes from itself alone."""
+    """[v, s]: what each voxel takes from the seen ones on the small and part levels; a seen voxel from itself alone."""
+    votes: csr_matrix
+    """[v, s]: the same on the whole level."""
     seen: Float32[np.ndarray, "v"]
     """Total weight each voxel received over all views, with or without a mask: the evidence."""
     vectors: Float32[np.ndarray, "m d"]
@@ -56,13 +58,17 @@ class LiftedMasks:
         """Lift any per-mask quantity at one level; returns (weighted mean per voxel, weight behind it, 0 = none)."""
         weights = self.weights[level]
         total = np.asarray(weights.sum(axis=1), dtype=np.float32).ravel()
-        top = self.mix @ (weights @ values.astype(np.float32))
-        below = self.mix @ total
+        mix = self._mix(level)
+        top = mix @ (weights @ values.astype(np.float32))
+        below = mix @ total
         return (top / np.maximum(below, 1e-12)[:, None]).astype(np.float32), below.astype(np.float32)
 
     def rows(self, index: np.ndarray, level: Level) -> csr_matrix:
         """Weights [k, m] of some of the voxels (places in `voxel`) at one level."""
-        return self.mix[index] @ self.weights[level]
+        return self._mix(level)[index] @ self.weights[level]
+
+    def _mix(self, level: Level) -> csr_matrix:
+        return self.votes if level == Level.WHOLE else self.mix
 
     def evidence(self) -> Float32[np.ndarray, "z y x"]:
         """Weight that all views together gave to each voxel; 0 = never seen."""
@@ -105,10 +111,12 @@ def lift_masks(targets: list[ViewTarget], samples: Iterable[RaySamples], grid: V
     voxel, place = np.unique(np.concatenate(seen_voxels), return_inverse=True)
     seen = np.bincount(place, weights=np.concatenate(seen_weights), minlength=len(voxel)).astype(np.float32)
     dim = targets[0].encoder.dim
+    itself = identity(len(voxel), dtype=np.float32, format="csr")
     return LiftedMasks(
         voxel,
         tuple(_stacked(parts, voxel, (len(voxel), offsets[-1])) for parts in entries),
-        identity(len(voxel), dtype=np.float32, format="csr"),
+        itself,
+        itself,
         seen,
         np.concatenate([t.vectors.astype(np.float32).reshape(-1, dim) for t in targets]),
         np.concatenate([t.mask_level for t in targets]).astype(np.int16),

@@ -18,7 +18,7 @@ from voxlang.semantics.field import SemanticField
 from voxlang.semantics.lifting import LiftedMasks
 
 KIND = "semantic-field"
-LIFTED_KIND = "lifted-masks"
+LIFTED_KIND = "lifted-masks-of-looks"
 
 
 def save_semantics(path: Path | str, field: SemanticField, *, key: str, history: list[dict[str, float | int]]) -> None:
@@ -87,14 +87,16 @@ def load_lifted(path: Path | str, *, key: str | None = None) -> LiftedMasks:
         return csr_matrix((data, tensors[f"{name}_column"], tensors[f"{name}_start"]), shape=shape)
 
     weights = tuple(matrix(level.letter, (n_seen, n_masks)) for level in LEVELS)
-    mix = matrix("mix", (len(tensors["voxel"]), n_seen))
+    mix, votes = (matrix(name, (len(tensors["voxel"]), n_seen)) for name in ("mix", "votes"))
     plain = {name: tensors[name] for name in ("voxel", "seen", "vectors", "level", "view")}
     grid, encoder = VolumeGrid.from_dict(meta["grid"]), EncoderId.from_dict(meta["encoder"])
-    return LiftedMasks(weights=weights, mix=mix, grid=grid, encoder=encoder, **plain)
+    return LiftedMasks(weights=weights, mix=mix, votes=votes, grid=grid, encoder=encoder, **plain)
 
 
 def _matrices(lifted: LiftedMasks) -> dict[str, csr_matrix]:
-    return {"mix": lifted.mix} | {level.letter: w for level, w in zip(LEVELS, lifted.weights, strict=True)}
+    return {"mix": lifted.mix, "votes": lifted.votes} | {
+        level.letter: w for level, w in zip(LEVELS, lifted.weights, strict=True)
+    }
 
 
 def _require_key(got: str, wanted: str | None, path: Path | str) -> None:
