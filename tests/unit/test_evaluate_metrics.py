@@ -35,6 +35,7 @@ def answer(prompt: str, selected: np.ndarray) -> QueryResult:
         Level.PART,
         bool(selected.any()),
         0.9,
+        0.5,
         selected,
         np.zeros((3, 0), np.float32),
         np.zeros(0, np.int64),

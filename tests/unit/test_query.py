@@ -1,5 +1,7 @@
 """Relevancy by hand, level choice, competition, label map, and refusals."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -153,7 +155,9 @@ def test_who_loses_a_level_to_a_rival_is_answered_on_the_next():
 def test_finer_levels_lie_over_coarser_ones():
     text, config = query("left", "right")
     left, right = ask(text, config)
-    whole = type(left)("all", Level.WHOLE, True, 1.0, np.ones((3, 4, 5), bool), left.relevancy, left.voxel, left.grid)
+    whole = type(left)(
+        "all", Level.WHOLE, True, 1.0, 0.5, np.ones((3, 4, 5), bool), left.relevancy, left.voxel, left.grid
+    )
     np.testing.assert_array_equal(label_map([whole, right]), np.where(volume() == 1, 2, 1))
 
 
@@ -207,6 +211,66 @@ def test_masks_answer_as_the_field_does():
     np.testing.assert_array_equal(left.selected, volume() == 0)
     np.testing.assert_array_equal(right.selected, volume() == 1)
     assert not nothing.found
+
+
+def test_a_part_must_say_more_than_the_whole_does():
+    """A whole that resembles both prompts more than the negatives; only the masks that say more of one are meant."""
+    text, config = query("left", "right", level="part", compete=False)
+    high = volume().reshape(-1) > 0.5
+    between = np.array([0.7, 0.6, 0.0, 0.3873], np.float32)
+    lifted = dataclasses.replace(
+        lifted_halves(),
+        weights=(
+            csr_matrix((60, 3), dtype=np.float32),
+            csr_matrix(np.stack([~high, high, 0.0 * high], axis=1).astype(np.float32)),
+            csr_matrix(np.stack([0.0 * high, 0.0 * high, high | True], axis=1).astype(np.float32)),
+        ),
+        vectors=np.stack([[0.9, 0.4359, 0, 0], [0.4359, 0.9, 0, 0], between]).astype(np.float32),
+        level=np.array([1, 1, 2], np.int16),
+        view=np.zeros(3, np.int16),
+    )
+    relevancy = relevancy_of_masks(lifted, text)
+    by_hand = 1 / (1 + np.exp(-20 * (0.9 - 0.7)))  # the whole's 0.7 is the best negative, not the 0 of the others
+    np.testing.assert_allclose(relevancy[Level.PART, 0, ~high], by_hand, rtol=1e-4)
+    assert relevancy[Level.PART, 0, high].max() < 0.01  # 0.44 of "left", less than the whole says
+    assert relevancy[Level.WHOLE, 0].min() > 0.99  # the whole level itself is compared with the negatives alone
+    left, right = answer_query(relevancy, lifted.voxel, GRID, text, config)
+    np.testing.assert_array_equal(left.selected, volume() == 0)
+    np.testing.assert_array_equal(right.selected, volume() == 1)
+
+
+def test_a_voxel_far_below_the_peak_is_not_meant():
+    text, config = query("left")
+    relevancy = np.zeros((3, 1, 60), np.float32)
+    relevancy[Level.PART, 0, :20] = 0.95
+    relevancy[Level.PART, 0, 20:40] = 0.6  # above one half, but 0.63 of the peak
+    (result,) = answer_query(relevancy, np.arange(60), GRID, text, config)
+    assert np.flatnonzero(result.selected).tolist() == list(range(20))
+    assert result.cut == pytest.approx(0.65 * 0.95) and result.as_dict()["cut"] == round(0.65 * 0.95, 4)
+    text, config = query("left", peak_share=0)
+    (result,) = answer_query(relevancy, np.arange(60), GRID, text, config)
+    assert int(result.selected.sum()) == 40 and result.cut == 0.5
+
+
+def test_below_a_low_peak_the_selection_reaches_farther_down():
+    text, config = query("left")
+    relevancy = np.full((3, 1, 60), 0.1, np.float32)
+    relevancy[Level.PART, 0, :20], relevancy[Level.PART, 0, 20:40] = 0.6, 0.45
+    (result,) = answer_query(relevancy, np.arange(60), GRID, text, config)
+    assert np.flatnonzero(result.selected).tolist() == list(range(40))
+    relevancy[relevancy > 0.2] -= 0.15  # now nothing passes one half: not found, however it stands out
+    (result,) = answer_query(relevancy, np.arange(60), GRID, text, config)
+    assert not result.found
+
+
+def test_prompts_with_different_cuts_compete_by_their_distance_from_them():
+    text, config = query("left", "right")
+    relevancy = np.zeros((3, 2, 60), np.float32)
+    relevancy[Level.PART, 0, :10], relevancy[Level.PART, 0, 10:20] = 1.0, 0.7  # cut 0.65: 0.7 is just above
+    relevancy[Level.PART, 1, 10:20] = 0.6  # cut 0.39: 0.6 is far above
+    left, right = answer_query(relevancy, np.arange(60), GRID, text, config)
+    assert np.flatnonzero(left.selected).tolist() == list(range(10))
+    assert np.flatnonzero(right.selected).tolist() == list(range(10, 20))
 
 
 def test_masks_of_another_encoder_are_refused():

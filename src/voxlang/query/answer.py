@@ -17,6 +17,8 @@ from voxlang.query.text import TextQuery
 from voxlang.semantics.field import SemanticField, points_of_voxels
 from voxlang.semantics.lifting import LiftedMasks
 
+_PEAK = 0.99
+"""Quantile of a prompt's relevancies that counts as its peak."""
 _KEPT = 0.25
 """Share of its selection that rivals must leave to a prompt, or it is answered on another level."""
 
@@ -33,6 +35,8 @@ class QueryResult:
     """False when nothing beat the negatives: the volume does not show it."""
     score: float
     """Mean relevancy of the selection (of the best voxels when nothing was found), in [0, 1]."""
+    cut: float
+    """Relevancy from which a voxel is selected; see `QueryConfig.peak_share`."""
     selected: Bool[np.ndarray, "z y x"]
     """The voxels meant; empty when not found."""
     relevancy: Float32[np.ndarray, "3 v"]
@@ -55,6 +59,7 @@ class QueryResult:
             "level": self.level.label,
             "found": self.found,
             "score": round(self.score, 4),
+            "cut": round(self.cut, 4),
             "voxels": int(self.selected.sum()),
             "volume": round(float(self.selected.sum() * np.prod(self.grid.spacing_xyz)), 4),
             "volume_unit": f"{self.grid.unit}^3",
@@ -87,23 +92,27 @@ def relevancy_from_cosines(
 def relevancy_of_masks(lifted: LiftedMasks, query: TextQuery) -> Float32[np.ndarray, "3 p v"]:
     """Relevancy per level and prompt at the voxels of a lifting: text meets the table of masks, then is gathered.
 
-    A mask's vector is compared as it is; what is averaged over views is the answer, not the vector.
+    A mask's vector is compared as it is; what is averaged over views is the answer, not the vector. Below the whole
+    level the mean of the whole masks is a negative too: a crop of a lobster says something of claws, and only what
+    says more of them than the lobster does is a claw.
 
     Raises:
         EncoderMismatchError: the text was embedded by another encoder than the masks.
     """
     require_same_encoder(lifted.encoder, query.encoder, where="relevancy_of_masks")
-    negatives = lifted.vectors @ query.negatives.T
-    per_mask = relevancy_from_cosines(
-        query.vectors @ lifted.vectors.T, negatives.T[None], temperature=query.temperature
+    cosines = np.concatenate([query.vectors, query.negatives]) @ lifted.vectors.T
+    wholes = lifted.level == Level.WHOLE
+    reference = cosines[: len(query.prompts), wholes].mean(axis=1) if wholes.any() else None
+    per_level = [_relevancy_on_level(level, cosines, reference, query) for level in LEVELS]
+    return np.stack(
+        [lifted.quantity(per_mask.T, level)[0].T for level, per_mask in zip(LEVELS, per_level, strict=True)]
     )
-    return np.stack([lifted.quantity(per_mask.T, level)[0].T for level in LEVELS])
 
 
 def relevancy_of_field(
     field: SemanticField, query: TextQuery, values: Float32[np.ndarray, "z y x"], voxel: Int64[np.ndarray, "v"]
 ) -> Float32[np.ndarray, "3 p v"]:
-    """Relevancy per level and prompt at voxels, from the trained field.
+    """Relevancy per level and prompt at voxels, from the trained field; the reference is the mean on the whole level.
 
     Raises:
         EncoderMismatchError: the text was embedded by another encoder than the field's.
@@ -111,8 +120,19 @@ def relevancy_of_field(
     require_same_encoder(field.encoder, query.encoder, where="relevancy_of_field")
     xyz, value = points_of_voxels(field.grid, voxel, values)
     cosines = field.scores(xyz, value, np.concatenate([query.vectors, query.negatives]))
-    n = len(query.prompts)
-    return relevancy_from_cosines(cosines[:, :n], cosines[:, None, n:], temperature=query.temperature)
+    reference = cosines[Level.WHOLE, : len(query.prompts)].mean(axis=1) if len(voxel) else None
+    return np.stack([_relevancy_on_level(level, cosines[level], reference, query) for level in LEVELS])
+
+
+def _relevancy_on_level(
+    level: Level, cosines: Float32[np.ndarray, "t n"], reference: Float32[np.ndarray, "p"] | None, query: TextQuery
+) -> Float32[np.ndarray, "p n"]:
+    """Relevancy of each prompt; `cosines` are those of the prompts, then of the negatives."""
+    n_prompts = len(query.prompts)
+    positive, best_negative = cosines[:n_prompts], cosines[n_prompts:].max(axis=0, keepdims=True)
+    if reference is not None and level != Level.WHOLE:
+        best_negative = np.maximum(best_negative, reference[:, None])
+    return relevancy_from_cosines(positive, best_negative[:, None], temperature=query.temperature)
 
 
 def answer_query(
@@ -125,8 +145,8 @@ def answer_query(
     """Select the voxels that each prompt means.
 
     A prompt is answered on the level where what it selects is the most certain; with competition, on the next one if
-    rivals on that level take nearly all of it. On its level a voxel goes to it if its relevancy there is above the
-    threshold, and with competition not below that of any other prompt of the same level.
+    rivals on that level take nearly all of it. On its level a voxel goes to it if its relevancy there is above its cut,
+    and with competition if no other prompt of the same level is farther above its own.
 
     Args:
         relevancy: per level, prompt and voxel, of `relevancy_of_masks` or `relevancy_of_field`.
@@ -146,11 +166,13 @@ def answer_query(
             do="use a transfer function with some opacity over this volume's values",
         )
     n_least = max(1, int(config.min_share * len(voxel)))
-    levels = _choose_levels(relevancy, config, n_least)
+    cuts = _cuts(relevancy, config)
+    height = _height(relevancy, cuts)
+    levels = _choose_levels(height, config, n_least)
     results = []
     for p, prompt in enumerate(query.prompts):
         level = levels[p]
-        mine = _selection(relevancy, levels, p, config)
+        mine = _selection(height, levels, p, config)
         found = int(mine.sum()) >= n_least
         selected = np.zeros(grid.n_voxels, bool)
         selected[voxel[mine]] = found
@@ -160,6 +182,7 @@ def answer_query(
                 level,
                 found,
                 _certainty(relevancy[level, p], mine, n_least),
+                float(cuts[level, p]),
                 selected.reshape(grid.shape_zyx),
                 relevancy[:, p],
                 voxel,
@@ -167,6 +190,23 @@ def answer_query(
             )
         )
     return results
+
+
+def _cuts(relevancy: Float32[np.ndarray, "3 p v"], config: QueryConfig) -> Float32[np.ndarray, "3 p"]:
+    """Relevancy from which each prompt selects on each level: a share of its peak, or where that is low the threshold.
+
+    The peak is the 0.99 quantile. A relevancy is a number of its prompt: what a model knows well reaches 0.95 on its
+    part and 0.6 on half of the rest, what it knows less well 0.6 on its part.
+    """
+    peak = np.quantile(relevancy, _PEAK, axis=-1)
+    below_peak = config.peak_share * peak if config.peak_share else config.threshold
+    return np.where(peak > config.threshold, below_peak, config.threshold).astype(np.float32)
+
+
+def _height(relevancy: Float32[np.ndarray, "3 p v"], cuts: Float32[np.ndarray, "3 p"]) -> Float32[np.ndarray, "3 p v"]:
+    """Relevancy on a scale on which every cut is one half: prompts with different cuts can then compete."""
+    cut = np.clip(cuts, 1e-6, 1.0 - 1e-6)[..., None].astype(np.float32)
+    return np.where(relevancy < cut, 0.5 * relevancy / cut, 0.5 + 0.5 * (relevancy - cut) / (1.0 - cut))
 
 
 def _certainty(relevancy: Float32[np.ndarray, "v"], chosen: Bool[np.ndarray, "v"], n_least: int) -> float:
@@ -177,34 +217,34 @@ def _certainty(relevancy: Float32[np.ndarray, "v"], chosen: Bool[np.ndarray, "v"
 
 
 def _selection(
-    relevancy: Float32[np.ndarray, "3 p v"], levels: list[Level], p: int, config: QueryConfig
+    height: Float32[np.ndarray, "3 p v"], levels: list[Level], p: int, config: QueryConfig
 ) -> Bool[np.ndarray, "v"]:
-    """Voxels of a prompt on its level: above the threshold, and with competition below no rival on that level."""
-    mine = relevancy[levels[p], p] > config.threshold
+    """Voxels of a prompt on its level: above its cut, and with competition below no rival on that level."""
+    mine = height[levels[p], p] > 0.5
     rivals = [q for q, level in enumerate(levels) if level == levels[p] and q != p]
     if config.compete and rivals:
-        mine &= relevancy[levels[p], p] >= relevancy[levels[p], rivals].max(axis=0)
+        mine &= height[levels[p], p] >= height[levels[p], rivals].max(axis=0)
     return mine
 
 
-def _choose_levels(relevancy: Float32[np.ndarray, "3 p v"], config: QueryConfig, n_least: int) -> list[Level]:
+def _choose_levels(height: Float32[np.ndarray, "3 p v"], config: QueryConfig, n_least: int) -> list[Level]:
     """The forced level, or for each prompt the one whose selection is the most certain; ties go to the coarser.
 
     A prompt of whose selection rivals leave less than `_KEPT` goes on to its next level, if it selects enough there: an
     engine and its housing may be the same whole, but on the part level the housing has no such rival.
     """
-    n_prompts = relevancy.shape[1]
+    n_prompts = height.shape[1]
     if config.level != "auto":
         return [level_from_name(config.level)] * n_prompts
-    above = relevancy > config.threshold
+    above = height > 0.5
     orders = []
     for p in range(n_prompts):
-        certainty = {level: round(_certainty(relevancy[level, p], above[level, p], n_least), 3) for level in LEVELS}
+        certainty = {level: round(_certainty(height[level, p], above[level, p], n_least), 3) for level in LEVELS}
         orders.append(sorted(reversed(LEVELS), key=certainty.__getitem__, reverse=True))
     for _ in LEVELS[1:]:
         levels = [order[0] for order in orders]
         for p, (level, *following) in enumerate(orders):
-            left = _selection(relevancy, levels, p, config).sum()
+            left = _selection(height, levels, p, config).sum()
             if following and left < _KEPT * above[level, p].sum() and above[following[0], p].sum() >= n_least:
                 orders[p] = following
     return [order[0] for order in orders]

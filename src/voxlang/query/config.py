@@ -28,7 +28,9 @@ class QueryConfig(BaseModel):
     level: Literal["auto", "small", "part", "whole"] = "auto"
     """Level to answer on; auto takes the one with the most certain selection, per prompt."""
     threshold: float = Field(default=0.5, gt=0, lt=1)
-    """Relevancy above which a voxel is selected; 0.5 means nearer to the prompt than to any negative."""
+    """Relevancy that the best voxels must pass; 0.5 means nearer to the prompt than to any negative."""
+    peak_share: float = Field(default=0.65, ge=0, lt=1)
+    """Voxels are selected down to this share of the prompt's peak; 0 takes the threshold for all voxels."""
     temperature: float = Field(default=0.0, ge=0)
     """Factor on cosines before the softmax; 0 takes the encoder's own logit scale."""
     min_share: float = Field(default=5e-4, ge=0, lt=1)
