@@ -1,9 +1,10 @@
 """3D IoU of the demo over unseen seeds of some families: python -m benchmarks.demo --families bonsai --seeds 7 8 9
 
 Each seed is a whole run of configs/demo.yaml, scored against the phantom's truth; families other than the demo's show
-all their looks in turn. The peer in the same run is what a prompt scores when it selects everything visible. --quick
-renders the volume itself and trains the semantic field for two steps only: answers come from the lifted masks, so the
-figures are the same within the error of stage 1.
+all their looks in turn. The peers in the same run are what a prompt scores when it selects everything visible, and when
+it is asked alone, without the others as rivals; all means are over whole and part queries. --quick renders the volume
+itself and trains the semantic field for two steps only: answers come from the lifted masks, so the figures are the same
+within the error of stage 1.
 """
 
 from __future__ import annotations
@@ -15,14 +16,18 @@ from pathlib import Path
 
 import numpy as np
 
+from voxlang.core.levels import Level
 from voxlang.core.runs import machine
-from voxlang.evaluate.metrics import iou, truth_of
+from voxlang.embed.encoder import load_encoder
+from voxlang.evaluate.metrics import iou, parts_named, truth_of
 from voxlang.pipeline.config import PipelineConfig, load_preset
 from voxlang.pipeline.infer import run_infer
 from voxlang.pipeline.run import open_run
 from voxlang.pipeline.stage1 import run_stage1
 from voxlang.pipeline.stage2 import run_stage2
 from voxlang.pipeline.stages import score
+from voxlang.query.answer import answer_query, relevancy_of_masks
+from voxlang.query.text import embed_query
 
 FAMILIES = ("bonsai", "head", "torso", "tooth", "engine", "lobster")
 """The families of the project's bar."""
@@ -45,7 +50,7 @@ def seed_config(family: str, seed: int, folder: Path, *, quick: bool = False) ->
 
 
 def run_seed(family: str, seed: int, folder: Path, *, quick: bool = False) -> dict:
-    """Scores of one phantom: IoU per prompt, their mean over whole and part queries, and the peer's mean."""
+    """Scores of one phantom: IoU per prompt, and over whole and part queries its mean and those of the peers."""
     with open_run(seed_config(family, seed, folder, quick=quick)) as run:
         if run.config.views.source == "inr":
             run_stage1(run)
@@ -57,7 +62,16 @@ def run_seed(family: str, seed: int, folder: Path, *, quick: bool = False) -> di
         everything[stage2.lifted.voxel] = True
         everything = everything.reshape(stage2.lifted.grid.shape_zyx)
         wanted = [r.subject for r in scores.rows if r.metric == "iou" and not r.subject.startswith("mean")]
-        peer = [iou(everything, truth_of(p, truth)) for p in wanted]
+        graded = [p for p in wanted if any(part.level != Level.SMALL for part in parts_named(p, truth))]
+        peer = [iou(everything, truth_of(p, truth)) for p in graded]
+        encoder = load_encoder(run.config.embed)
+        alone = []
+        for prompt in graded:
+            config = run.config.query.model_copy(update={"prompts": (prompt,)})
+            text = embed_query(encoder, config)
+            relevancy = relevancy_of_masks(stage2.lifted, text)
+            (answer,) = answer_query(relevancy, stage2.lifted.voxel, stage2.lifted.grid, text, config)
+            alone.append(iou(answer.selected, truth_of(prompt, truth)))
         seconds = run.clock.total_seconds()
     return {
         "family": family,
@@ -65,6 +79,7 @@ def run_seed(family: str, seed: int, folder: Path, *, quick: bool = False) -> di
         "mean_iou": scores.value("iou"),
         "iou": {p: scores.value("iou", p) for p in wanted},
         "peer_mean_iou": float(np.mean(peer)),
+        "alone_mean_iou": float(np.mean(alone)),
         "seconds": round(seconds, 1),
     }
 
@@ -83,17 +98,18 @@ def main() -> None:
             for family in arguments.families
             for seed in arguments.seeds
         ]
-    ours, peer = (float(np.mean([r[k] for r in rows])) for k in ("mean_iou", "peer_mean_iou"))
+    keys = ("mean_iou", "peer_mean_iou", "alone_mean_iou")
+    ours, peer, alone = (float(np.mean([r[k] for r in rows])) for k in keys)
     if arguments.json:
-        line = {"name": "demo", "ours": ours, "peer": peer, "unit": "mean 3D IoU", "ratio": ours / peer, "runs": rows}
-        print(json.dumps({**line, "machine": machine()}))
+        line = {"name": "demo", "ours": ours, "peer": peer, "alone": alone, "unit": "mean 3D IoU", "ratio": ours / peer}
+        print(json.dumps({**line, "runs": rows, "machine": machine()}))
         return
     for row in rows:
         parts = "  ".join(f"{p} {v:.2f}" for p, v in row["iou"].items())
         print(f"{row['family']} {row['seed']}: mean {row['mean_iou']:.3f} ({row['seconds']} s)  {parts}")
     for family in arguments.families:
         print(f"{family}: {np.mean([r['mean_iou'] for r in rows if r['family'] == family]):.3f}")
-    print(f"mean over {len(rows)} phantoms: {ours:.3f}; selecting everything visible: {peer:.3f}")
+    print(f"mean over {len(rows)} phantoms: {ours:.3f}; everything visible: {peer:.3f}; prompts alone: {alone:.3f}")
 
 
 if __name__ == "__main__":

@@ -181,7 +181,7 @@ def _mostly(shown: Bool[np.ndarray, "z y x"]) -> Bool[np.ndarray, "z y x"]:
 
 
 def _nearest(sources: np.ndarray, targets: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Distance and number [n, k] of the nearest sources; fewer columns where there are fewer sources.
+    """Distance and number [n, k] of the nearest sources, to a fifth; fewer columns where there are fewer sources.
 
     Targets that share a cell of the feature space share their answer: in a large volume they are many.
     """
@@ -192,7 +192,7 @@ def _nearest(sources: np.ndarray, targets: np.ndarray, k: int) -> tuple[np.ndarr
     cell -= cell.min(axis=0, initial=0)
     code = np.ravel_multi_index(cell.T, cell.max(axis=0, initial=0) + 1)
     _, first, member = np.unique(code, return_index=True, return_inverse=True)
-    distance, number = cKDTree(sources).query(targets[first], k=k, workers=-1)
+    distance, number = cKDTree(sources).query(targets[first], k=k, eps=0.2, workers=-1)
     return distance.reshape(-1, k)[member].astype(np.float32), number.reshape(-1, k)[member]
 
 
