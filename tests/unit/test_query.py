@@ -152,6 +152,19 @@ def test_who_loses_a_level_to_a_rival_is_answered_on_the_next():
     assert [r.found for r in answer_query(relevancy, voxel, GRID, text, config)] == [True, False]
 
 
+def test_something_narrower_takes_nothing_from_what_it_is_part_of():
+    text, config = query("left", "Left nothing there")
+    relevancy = np.zeros((3, 2, 60), np.float32)
+    relevancy[Level.PART] = [[0.8], [0.7]]
+    relevancy[Level.PART, 1, :20] = 0.9
+    wide, narrow = answer_query(relevancy, np.arange(60), GRID, text, config)
+    assert int(wide.selected.sum()) == 60
+    assert 0 < int(narrow.selected.sum()) < 60  # the other way round they do compete
+    labels = label_map([wide, narrow])
+    np.testing.assert_array_equal(labels == 2, narrow.selected)
+    assert (labels[~narrow.selected] == 1).all()
+
+
 def test_finer_levels_lie_over_coarser_ones():
     text, config = query("left", "right")
     left, right = ask(text, config)

@@ -146,7 +146,7 @@ def answer_query(
 
     A prompt is answered on the level where what it selects is the most certain; with competition, on the next one if
     rivals on that level take nearly all of it. On its level a voxel goes to it if its relevancy there is above its cut,
-    and with competition if no other prompt of the same level is farther above its own.
+    and with competition if no other prompt of the same level is farther above its own, narrower ones aside.
 
     Args:
         relevancy: per level, prompt and voxel, of `relevancy_of_masks` or `relevancy_of_field`.
@@ -168,11 +168,12 @@ def answer_query(
     n_least = max(1, int(config.min_share * len(voxel)))
     cuts = _cuts(relevancy, config)
     height = _height(relevancy, cuts)
-    levels = _choose_levels(height, config, n_least)
+    rivals = _rivals(query.prompts, config)
+    levels = _choose_levels(height, rivals, config, n_least)
     results = []
     for p, prompt in enumerate(query.prompts):
         level = levels[p]
-        mine = _selection(height, levels, p, config)
+        mine = _selection(height, rivals, levels, p)
         found = int(mine.sum()) >= n_least
         selected = np.zeros(grid.n_voxels, bool)
         selected[voxel[mine]] = found
@@ -216,18 +217,32 @@ def _certainty(relevancy: Float32[np.ndarray, "v"], chosen: Bool[np.ndarray, "v"
     return min(0.5, float(np.partition(relevancy, -n_least)[-n_least:].mean()))
 
 
+def _rivals(prompts: tuple[str, ...], config: QueryConfig) -> Bool[np.ndarray, "p p"]:
+    """rivals[p, q]: q can take voxels from p. Something narrower cannot: what is a pot rim is of the pot as well."""
+    if not config.compete:
+        return np.zeros((len(prompts), len(prompts)), bool)
+    return np.array([[q != p and not _is_narrower(q, p) for q in prompts] for p in prompts])
+
+
+def _is_narrower(prompt: str, other: str) -> bool:
+    """Whether a prompt says all that another says, and more: "pot rim" is narrower than "pot"."""
+    return set(prompt.lower().split()) > set(other.lower().split())
+
+
 def _selection(
-    height: Float32[np.ndarray, "3 p v"], levels: list[Level], p: int, config: QueryConfig
+    height: Float32[np.ndarray, "3 p v"], rivals: Bool[np.ndarray, "p p"], levels: list[Level], p: int
 ) -> Bool[np.ndarray, "v"]:
-    """Voxels of a prompt on its level: above its cut, and with competition below no rival on that level."""
+    """Voxels of a prompt on its level: above its cut, and below no rival on that level."""
     mine = height[levels[p], p] > 0.5
-    rivals = [q for q, level in enumerate(levels) if level == levels[p] and q != p]
-    if config.compete and rivals:
-        mine &= height[levels[p], p] >= height[levels[p], rivals].max(axis=0)
+    here = [q for q in np.flatnonzero(rivals[p]).tolist() if levels[q] == levels[p]]
+    if here:
+        mine &= height[levels[p], p] >= height[levels[p], here].max(axis=0)
     return mine
 
 
-def _choose_levels(height: Float32[np.ndarray, "3 p v"], config: QueryConfig, n_least: int) -> list[Level]:
+def _choose_levels(
+    height: Float32[np.ndarray, "3 p v"], rivals: Bool[np.ndarray, "p p"], config: QueryConfig, n_least: int
+) -> list[Level]:
     """The forced level, or for each prompt the one whose selection is the most certain; ties go to the coarser.
 
     A prompt of whose selection rivals leave less than `_KEPT` goes on to its next level, if it selects enough there: an
@@ -244,16 +259,20 @@ def _choose_levels(height: Float32[np.ndarray, "3 p v"], config: QueryConfig, n_
     for _ in LEVELS[1:]:
         levels = [order[0] for order in orders]
         for p, (level, *following) in enumerate(orders):
-            left = _selection(height, levels, p, config).sum()
+            left = _selection(height, rivals, levels, p).sum()
             if following and left < _KEPT * above[level, p].sum() and above[following[0], p].sum() >= n_least:
                 orders[p] = following
     return [order[0] for order in orders]
 
 
 def label_map(results: list[QueryResult]) -> UInt16[np.ndarray, "z y x"]:
-    """One label per prompt (1, 2, ... in their order); finer levels lie over coarser ones, 0 is nothing."""
+    """One label per prompt (1, 2, ... in their order), 0 is nothing.
+
+    Finer levels lie over coarser ones, and on a level narrower prompts over the others.
+    """
     labels = np.zeros(results[0].grid.shape_zyx, np.uint16)
-    order = sorted(range(len(results)), key=lambda i: (-int(results[i].level), results[i].score))
+    narrow = [any(_is_narrower(r.prompt, other.prompt) for other in results) for r in results]
+    order = sorted(range(len(results)), key=lambda i: (-int(results[i].level), narrow[i], results[i].score))
     for i in order:
         labels[results[i].selected] = i + 1
     return labels
