@@ -262,6 +262,25 @@ def test_noise_does_not_take_a_voxel_out_of_a_look():
     assert filled.votes[np.ravel_multi_index((1, 1, 2), (3, 4, 5))].nnz == 2
 
 
+def test_one_neighbour_leaves_well_seen_voxels_to_themselves():
+    """A voxel that its own look saw and another look shows hears the other on the whole level alone."""
+    targets, rays, values, looks = bone_in_flesh()
+    seen = lift_masks(targets, rays, ROW)
+    one = fill_unseen(seen, values, values > 0, looks, CONFIG.model_copy(update={"fill_neighbours": 1}))
+    place = np.searchsorted(one.voxel, seen.voxel)
+    np.testing.assert_allclose(one.rows(place, Level.PART).toarray(), seen.rows(np.arange(2), Level.PART).toarray())
+
+
+def test_views_without_any_mask_leave_nothing_to_fill_from():
+    targets, rays, values = scene()
+    bare = target(np.full((3, *targets[0].mask_index.shape[1:]), -1), [], np.zeros((0, 4)))
+    lifted = lift_masks([bare], rays, GRID)
+    everything = np.ones((3, 4, 5), bool)
+    filled = fill_unseen(lifted, values, everything, [Look(everything, (0,))], CONFIG)
+    _, weight = filled.quantity(np.zeros((0, 1), np.float32), Level.PART)
+    assert len(filled.voxel) and not weight.any()
+
+
 def test_where_no_view_saw_anything_there_is_nothing_to_fill():
     targets, _, values = scene()
     nothing = RaySamples(np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.float32))

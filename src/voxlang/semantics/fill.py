@@ -60,10 +60,8 @@ def fill_unseen(
 
     Returns:
         The lifting over all voxels that are well seen or visible, a row of weights for each look in which a voxel was
-        seen. The same lifting where no view saw anything.
+        seen. The same lifting where no view has a mask.
     """
-    if not len(lifted.voxel):
-        return lifted
     well = lifted.voxel[_well(lifted.seen, config)]
     voxel = np.union1d(well, np.flatnonzero(visible))
     place = np.full(lifted.grid.n_voxels, -1, np.int64)
@@ -87,11 +85,15 @@ def fill_unseen(
         votes.add(source, source_row, share)
         shown = _mostly(look.shown).reshape(-1)[voxel]
         shown[source] = False
-        for target, k in ((np.flatnonzero(shown & unseen), best.k), (np.flatnonzero(shown & ~unseen), 1)):
-            distance, number = _nearest(points[source], points[target], k)
-            votes.add(target, source_row[number[:, 0]], share[number[:, 0]])
-            if k == best.k:
-                best.offer(target, distance, source_row[number])
+        target = np.flatnonzero(shown & unseen)
+        distance, number = _nearest(points[source], points[target], config.fill_neighbours)
+        best.offer(target, distance, source_row[number])
+        votes.add(target, source_row[number[:, 0]], share[number[:, 0]])
+        target = np.flatnonzero(shown & ~unseen)
+        _, number = _nearest(points[source], points[target], 1)
+        votes.add(target, source_row[number[:, 0]], share[number[:, 0]])
+    if not weights:
+        return lifted
     target, source, share = best.shares()
     own.add(target, source, share)
     shape = (len(voxel), n_rows)
@@ -152,7 +154,6 @@ class _Best:
     """The nearest sources of some targets, over several offers."""
 
     def __init__(self, n: int, k: int) -> None:
-        self.k = k
         self._distance = np.full((n, k), np.inf, np.float32)
         self._source = np.zeros((n, k), np.int64)
 
