@@ -1,5 +1,6 @@
 """The whole flow on a small file with known answers; only the two learned models are replaced by colour rules."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from voxlang.core.errors import ArtifactError, ConfigError, QueryError
 from voxlang.pipeline.cli import main, parse
 from voxlang.pipeline.config import PipelineConfig, load_preset
 from voxlang.pipeline.stages import run_pipeline
+from voxlang.pipeline.views import visible_voxels
+from voxlang.render.transfer import TransferFunction
 from voxlang.supervision.cache import read_header
 
 ANGLE = np.radians(20)
@@ -191,3 +194,18 @@ def test_errors_reach_the_user_as_one_line(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().err
     assert said.startswith("VolumeError: ")
     assert "Traceback" not in said
+
+
+def test_noise_does_not_hide_a_voxel_inside_a_thing():
+    values = np.zeros((6, 7, 9), np.float32)
+    values[:, :, :5] = 0.6
+    values[3, 3, 2] = 0.4  # noise
+    bone = TransferFunction(
+        np.array([[0.0, 1.0, 1.0, 1.0]]), np.array([[0.0, 0.0], [0.5, 0.0], [0.55, 0.01], [1.0, 0.5]]), 1.0
+    )
+    shown = visible_voxels(values, (bone,))
+    assert shown[3, 3, 2]
+    np.testing.assert_array_equal(shown, np.broadcast_to(np.arange(9) < 5, values.shape))
+    veil = dataclasses.replace(bone, opacity_knots=bone.opacity_knots * [1.0, 0.1])
+    assert not visible_voxels(values, (veil,)).any()
+    assert visible_voxels(values, (veil,), min_alpha=0.0)[:, :, :5].all()

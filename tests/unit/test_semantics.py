@@ -249,17 +249,16 @@ def test_on_the_whole_level_each_look_that_shows_a_voxel_has_one_vote():
     np.testing.assert_allclose(votes.reshape(values.shape), 1 + 2 * wanted, rtol=1e-5)
 
 
-def test_noise_does_not_take_a_voxel_out_of_a_look():
-    """A dark voxel amid bone is shown by the look for bones in all but name."""
-    values = np.full((3, 4, 5), 0.6, np.float32)
-    values[1, 1, 2] = 0.5
-    targets, rays, _ = scene()
-    both = [targets[0], targets[0]]
-    looks = [Look(np.ones((3, 4, 5), bool), (0,)), Look(values > 0.55, (1,))]
-    filled = fill_unseen(lift_masks(both, rays * 2, GRID), values, np.ones((3, 4, 5), bool), looks, CONFIG)
-    _, votes = filled.quantity(np.ones((4, 1), np.float32), Level.WHOLE)
-    assert votes.reshape(3, 4, 5)[1, 1, 2] == 0  # no wholes in this scene
-    assert filled.votes[np.ravel_multi_index((1, 1, 2), (3, 4, 5))].nnz == 2
+def test_only_voxels_that_are_shown_take_part_in_the_lifting(rng):
+    targets, rays = random_views(rng)
+    shown = rng.random((3, 4, 5)) < 0.5
+    everything, lifted = lift_masks(targets, rays, GRID), lift_masks(targets, rays, GRID, shown=shown)
+    assert lifted.voxel.tolist() == [v for v in everything.voxel.tolist() if shown.reshape(-1)[v]]
+    np.testing.assert_allclose(lifted.evidence(), np.where(shown, everything.evidence(), 0), rtol=1e-6)
+    rows = np.searchsorted(everything.voxel, lifted.voxel)
+    for level in Level:
+        alone = lifted.rows(np.arange(len(lifted.voxel)), level).toarray()
+        np.testing.assert_allclose(alone, everything.rows(rows, level).toarray(), rtol=1e-6)
 
 
 def test_one_neighbour_leaves_well_seen_voxels_to_themselves():

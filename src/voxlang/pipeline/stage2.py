@@ -138,10 +138,10 @@ def lift_and_train(
             print(f"stage 2: semantic field is up to date ({run.folder.semantics_path})")
             return stored
         samples = sample_views(run, plan, min_weight=config.min_weight)
-        seen = lift_masks(targets, samples, plan.volume.grid)
+        values, transfers = plan.volume.values, run.input.transfers
+        seen = lift_masks(targets, samples, plan.volume.grid, shown=visible_voxels(values, transfers, min_alpha=0.0))
         save_scalar_map(run.folder.path / "evidence.nrrd", seen.evidence(), plan.volume.grid)
-        visible = visible_voxels(plan.volume.values, run.input.transfers)
-        lifted = fill_unseen(seen, plan.volume.values, visible, looks_of(plan), config)
+        lifted = fill_unseen(seen, values, visible_voxels(values, transfers), looks_of(plan), config)
         save_lifted(lifted_path(run), lifted, key=key)
         resume = run.folder.path / f"semantics.{key[:12]}.resume.pt"
 

@@ -83,7 +83,7 @@ def fill_unseen(
         own.add(seen.place[kept], row[kept], np.ones(int(kept.sum())))
         source, source_row, share = seen.place[seen.well], row[seen.well], 1.0 / seen.total[seen.well]
         votes.add(source, source_row, share)
-        shown = _mostly(look.shown).reshape(-1)[voxel]
+        shown = look.shown.reshape(-1)[voxel]
         shown[source] = False
         target = np.flatnonzero(shown & unseen)
         distance, number = _nearest(points[source], points[target], config.fill_neighbours)
@@ -174,11 +174,6 @@ class _Best:
 
 def _well(seen: np.ndarray, config: SemanticsConfig) -> np.ndarray:
     return seen >= min(config.well_seen, float(np.median(seen)) if len(seen) else 0.0)
-
-
-def _mostly(shown: Bool[np.ndarray, "z y x"]) -> Bool[np.ndarray, "z y x"]:
-    """Shown voxels, and those in the midst of shown ones that noise has put out of reach."""
-    return shown | (uniform_filter(shown.astype(np.float32), size=3) > 0.5)
 
 
 def _nearest(sources: np.ndarray, targets: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

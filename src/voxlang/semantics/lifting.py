@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float32, Int16, Int64
+from jaxtyping import Bool, Float, Float32, Int16, Int64
 from scipy.sparse import coo_matrix, csr_matrix, identity
 
 from voxlang.core.errors import VoxlangError
@@ -77,13 +77,23 @@ class LiftedMasks:
         return out.reshape(self.grid.shape_zyx)
 
 
-def lift_masks(targets: list[ViewTarget], samples: Iterable[RaySamples], grid: VolumeGrid) -> LiftedMasks:
+def lift_masks(
+    targets: list[ViewTarget],
+    samples: Iterable[RaySamples],
+    grid: VolumeGrid,
+    *,
+    shown: Bool[np.ndarray, "z y x"] | None = None,
+) -> LiftedMasks:
     """Sum the ray weights of every view into voxel x mask.
+
+    A sample's weight goes to the voxel that it lies nearest to. At a surface that may be one outside, whose own value
+    shows nothing: a shell around every thing that belongs to none.
 
     Args:
         targets: one per view; all of one encoder.
         samples: the ray samples of the same views in the same order (may be a generator; used once).
         grid: the grid that the samples' voxel indices speak of.
+        shown: voxels that take part; None for all.
 
     Raises:
         EncoderMismatchError: targets of different encoders.
@@ -96,6 +106,9 @@ def lift_masks(targets: list[ViewTarget], samples: Iterable[RaySamples], grid: V
     seen_voxels, seen_weights = [], []
     for k, (target, rays) in enumerate(zip(targets, samples, strict=True)):
         require_same_encoder(targets[0].encoder, target.encoder, where=f"lift_masks, view {k}")
+        if shown is not None:
+            inside = shown.reshape(-1)[rays.voxel]
+            rays = RaySamples(rays.pixel[inside], rays.voxel[inside], rays.weight[inside])
         unique, place = np.unique(rays.voxel, return_inverse=True)
         seen_voxels.append(unique)
         seen_weights.append(np.bincount(place, weights=rays.weight, minlength=len(unique)))
