@@ -12,16 +12,16 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from voxlang.core.levels import Level
 from voxlang.core.runs import machine
 from voxlang.embed.encoder import load_encoder
-from voxlang.evaluate.metrics import iou, parts_named, truth_of
+from voxlang.evaluate.metrics import evaluate_queries
 from voxlang.pipeline.config import PipelineConfig, load_preset
-from voxlang.pipeline.infer import run_infer
+from voxlang.pipeline.infer import query_config, run_infer
 from voxlang.pipeline.run import open_run
 from voxlang.pipeline.stage1 import run_stage1
 from voxlang.pipeline.stage2 import run_stage2
@@ -61,25 +61,19 @@ def run_seed(family: str, seed: int, folder: Path, *, quick: bool = False) -> di
         everything = np.zeros(stage2.lifted.grid.n_voxels, bool)
         everything[stage2.lifted.voxel] = True
         everything = everything.reshape(stage2.lifted.grid.shape_zyx)
-        wanted = [r.subject for r in scores.rows if r.metric == "iou" and not r.subject.startswith("mean")]
-        graded = [p for p in wanted if any(part.level != Level.SMALL for part in parts_named(p, truth))]
-        peer = [iou(everything, truth_of(p, truth)) for p in graded]
-        encoder = load_encoder(run.config.embed)
-        alone = []
-        for prompt in graded:
-            config = run.config.query.model_copy(update={"prompts": (prompt,)})
-            text = embed_query(encoder, config)
-            relevancy = relevancy_of_masks(stage2.lifted, text)
-            (answer,) = answer_query(relevancy, stage2.lifted.voxel, stage2.lifted.grid, text, config)
-            alone.append(iou(answer.selected, truth_of(prompt, truth)))
+        peer = evaluate_queries([replace(r, selected=everything) for r in answers.results], truth)
+        config = query_config(run).model_copy(update={"compete": False})
+        text = embed_query(load_encoder(run.config.embed), config)
+        relevancy = relevancy_of_masks(stage2.lifted, text)
+        alone = answer_query(relevancy, stage2.lifted.voxel, stage2.lifted.grid, text, config)
         seconds = run.clock.total_seconds()
     return {
         "family": family,
         "seed": seed,
         "mean_iou": scores.value("iou"),
-        "iou": {p: scores.value("iou", p) for p in wanted},
-        "peer_mean_iou": float(np.mean(peer)),
-        "alone_mean_iou": float(np.mean(alone)),
+        "iou": {r.prompt: v for r in answers.results if (v := scores.value("iou", r.prompt)) is not None},
+        "peer_mean_iou": peer.value("iou"),
+        "alone_mean_iou": evaluate_queries(alone, truth).value("iou"),
         "seconds": round(seconds, 1),
     }
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32
+from scipy.ndimage import uniform_filter
 from tqdm import tqdm
 
 from voxlang.core.digest import digest_array, digest_json
@@ -91,8 +92,6 @@ def visible_voxels(
     With them those that most of their 26 neighbours and themselves are: noise puts single voxels inside a thing out of
     reach of a narrow band.
     """
-    from scipy.ndimage import uniform_filter
-
     shown = np.zeros(values.shape, bool)
     for z, plane in enumerate(values):
         for transfer in transfers:

@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64
 from scipy.ndimage import uniform_filter
 from scipy.sparse import coo_matrix, csr_matrix, vstack
+from scipy.spatial import cKDTree
 
 from voxlang.core.levels import Level
 from voxlang.geometry.grid import VolumeGrid
@@ -85,27 +86,26 @@ def fill_unseen(
         votes.add(source, source_row, share)
         shown = look.shown.reshape(-1)[voxel]
         shown[source] = False
+        tree = cKDTree(points[source])
         target = np.flatnonzero(shown & unseen)
-        distance, number = _nearest(points[source], points[target], config.fill_neighbours)
+        distance, number = _nearest(tree, points[target], config.fill_neighbours)
         best.offer(target, distance, source_row[number])
         votes.add(target, source_row[number[:, 0]], share[number[:, 0]])
         target = np.flatnonzero(shown & ~unseen)
-        _, number = _nearest(points[source], points[target], 1)
+        _, number = _nearest(tree, points[target], 1)
         votes.add(target, source_row[number[:, 0]], share[number[:, 0]])
     if not weights:
         return lifted
     target, source, share = best.shares()
     own.add(target, source, share)
     shape = (len(voxel), n_rows)
-    total = np.zeros(lifted.grid.n_voxels, np.float32)
-    total[well] = lifted.seen[np.isin(lifted.voxel, well)]
     return dataclasses.replace(
         lifted,
         voxel=voxel,
         weights=tuple(vstack([w[level] for w in weights], format="csr") for level in Level),
         mix=own.matrix(shape),
         votes=votes.matrix(shape),
-        seen=total[voxel],
+        seen=np.where(unseen, np.float32(0.0), lifted.evidence().reshape(-1)[voxel]),
     )
 
 
@@ -176,19 +176,17 @@ def _well(seen: np.ndarray, config: SemanticsConfig) -> np.ndarray:
     return seen >= min(config.well_seen, float(np.median(seen)) if len(seen) else 0.0)
 
 
-def _nearest(sources: np.ndarray, targets: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def _nearest(sources: cKDTree, targets: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Distance and number [n, k] of the nearest sources, to a fifth; fewer columns where there are fewer sources.
 
     Targets that share a cell of the feature space share their answer: in a large volume they are many.
     """
-    from scipy.spatial import cKDTree
-
-    k = min(k, len(sources))
+    k = min(k, sources.n)
     cell = np.floor(targets / _CELL).astype(np.int64)
     cell -= cell.min(axis=0, initial=0)
     code = np.ravel_multi_index(cell.T, cell.max(axis=0, initial=0) + 1)
     _, first, member = np.unique(code, return_index=True, return_inverse=True)
-    distance, number = cKDTree(sources).query(targets[first], k=k, eps=0.2, workers=-1)
+    distance, number = sources.query(targets[first], k=k, eps=0.2, workers=-1)
     return distance.reshape(-1, k)[member].astype(np.float32), number.reshape(-1, k)[member]
 
 
