@@ -259,28 +259,40 @@ def test_a_voxel_far_below_the_peak_is_not_meant():
     relevancy[Level.PART, 0, 20:40] = 0.6  # above one half, but 0.63 of the peak
     (result,) = answer_query(relevancy, np.arange(60), GRID, text, config)
     assert np.flatnonzero(result.selected).tolist() == list(range(20))
-    assert result.cut == pytest.approx(0.65 * 0.95) and result.as_dict()["cut"] == round(0.65 * 0.95, 4)
-    text, config = query("left", peak_share=0)
+    by_hand = ((0.95 + 0.6) / 3 + 0.95) / 2  # halfway between mean and peak
+    assert result.cut == pytest.approx(by_hand) and result.as_dict()["cut"] == round(by_hand, 4)
+    text, config = query("left", peak_share=(0, 0))
     (result,) = answer_query(relevancy, np.arange(60), GRID, text, config)
     assert int(result.selected.sum()) == 40 and result.cut == 0.5
 
 
-def test_below_a_low_peak_the_selection_reaches_farther_down():
+def test_the_cut_stays_within_shares_of_the_peak():
     text, config = query("left")
-    relevancy = np.full((3, 1, 60), 0.1, np.float32)
-    relevancy[Level.PART, 0, :20], relevancy[Level.PART, 0, 20:40] = 0.6, 0.45
+    relevancy = np.full((3, 1, 60), 0.9, np.float32)  # a mean near the peak: 0.8 of the peak, not 0.92
+    relevancy[Level.PART, 0, :4] = 0.94
+    relevancy[Level.PART, 0, 40:] = 0.7
+    (result,) = answer_query(relevancy, np.arange(60), GRID, text, config.model_copy(update={"level": "part"}))
+    assert result.cut == pytest.approx(0.8 * 0.94, rel=1e-4) and int(result.selected.sum()) == 40
+    relevancy = np.zeros((3, 1, 60), np.float32)  # a mean of next to nothing: 0.6 of the peak, not half of it
+    relevancy[Level.PART, 0, :2], relevancy[Level.PART, 0, 2:4] = 0.9, 0.5
     (result,) = answer_query(relevancy, np.arange(60), GRID, text, config)
-    assert np.flatnonzero(result.selected).tolist() == list(range(40))
-    relevancy[relevancy > 0.2] -= 0.15  # now nothing passes one half: not found, however it stands out
+    assert result.cut == pytest.approx(0.6 * 0.9, rel=1e-4) and int(result.selected.sum()) == 2
+    relevancy *= 0.5  # nothing passes one half: not found, however it stands out
     (result,) = answer_query(relevancy, np.arange(60), GRID, text, config)
     assert not result.found
+
+
+@pytest.mark.parametrize("shares", [(0.8, 0.6), (-0.1, 0.5), (0.5, 1.0)])
+def test_shares_of_the_peak_that_make_no_sense_are_refused(shares):
+    with pytest.raises(ValueError, match="smaller one first"):
+        QueryConfig(peak_share=shares)
 
 
 def test_prompts_with_different_cuts_compete_by_their_distance_from_them():
     text, config = query("left", "right")
     relevancy = np.zeros((3, 2, 60), np.float32)
-    relevancy[Level.PART, 0, :10], relevancy[Level.PART, 0, 10:20] = 1.0, 0.7  # cut 0.65: 0.7 is just above
-    relevancy[Level.PART, 1, 10:20] = 0.6  # cut 0.39: 0.6 is far above
+    relevancy[Level.PART, 0, :10], relevancy[Level.PART, 0, 10:20] = 1.0, 0.7  # cut 0.64: 0.7 is just above
+    relevancy[Level.PART, 1, 10:20] = 0.6  # cut 0.36: 0.6 is far above
     left, right = answer_query(relevancy, np.arange(60), GRID, text, config)
     assert np.flatnonzero(left.selected).tolist() == list(range(10))
     assert np.flatnonzero(right.selected).tolist() == list(range(10, 20))

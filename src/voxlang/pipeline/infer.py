@@ -18,6 +18,7 @@ from voxlang.pipeline.views import ViewPlan, picture_bytes, plan_views
 from voxlang.query.answer import QueryResult, answer_query, label_map, relevancy_of_field, relevancy_of_masks
 from voxlang.query.config import QueryConfig
 from voxlang.query.highlight import best_shot, highlight_pictures, prompt_color
+from voxlang.query.spread import spread_relevancy
 from voxlang.query.text import embed_query
 from voxlang.semantics.store import load_lifted, load_semantics
 from voxlang.volume.write import save_label_map, save_scalar_map
@@ -55,6 +56,7 @@ def run_infer(run: Run, *, stage2: Stage2Result | None = None) -> InferResult:
         else:
             field = stage2.field if stage2 else load_semantics(run.folder.semantics_path, device=run.device)[0]
             relevancy = relevancy_of_field(field, query, plan.volume.values, lifted.voxel)
+        relevancy = spread_relevancy(relevancy, lifted.voxel, lifted.seen, plan.volume.values, lifted.grid, config)
         results = answer_query(relevancy, lifted.voxel, lifted.grid, query, config)
         outputs = write_answers(run, results, config)
     with run.clock.stage("highlights"):

@@ -194,14 +194,16 @@ def answer_query(
 
 
 def _cuts(relevancy: Float32[np.ndarray, "3 p v"], config: QueryConfig) -> Float32[np.ndarray, "3 p"]:
-    """Relevancy from which each prompt selects on each level: a share of its peak, or where that is low the threshold.
+    """Relevancy from which each prompt selects on each level: halfway between its mean and its peak, within shares of
+    the peak; the threshold where the peak is below that.
 
     The peak is the 0.99 quantile. A relevancy is a number of its prompt: what a model knows well reaches 0.95 on its
     part and 0.6 on half of the rest, what it knows less well 0.6 on its part.
     """
+    low, high = config.peak_share
     peak = np.quantile(relevancy, _PEAK, axis=-1)
-    below_peak = config.peak_share * peak if config.peak_share else config.threshold
-    return np.where(peak > config.threshold, below_peak, config.threshold).astype(np.float32)
+    cuts = np.clip(0.5 * (relevancy.mean(axis=-1) + peak), low * peak, high * peak)
+    return np.where((peak > config.threshold) & (high > 0), cuts, config.threshold).astype(np.float32)
 
 
 def _height(relevancy: Float32[np.ndarray, "3 p v"], cuts: Float32[np.ndarray, "3 p"]) -> Float32[np.ndarray, "3 p v"]:

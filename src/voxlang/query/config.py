@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 CANONICAL_NEGATIVES = ("object", "things", "stuff", "texture")
 """What a prompt must beat everywhere (LERF, arXiv 2303.09553, section 3.4)."""
@@ -29,8 +29,13 @@ class QueryConfig(BaseModel):
     """Level to answer on; auto takes the one with the most certain selection, per prompt."""
     threshold: float = Field(default=0.5, gt=0, lt=1)
     """Relevancy that the best voxels must pass; 0.5 means nearer to the prompt than to any negative."""
-    peak_share: float = Field(default=0.65, ge=0, lt=1)
-    """Voxels are selected down to this share of the prompt's peak; 0 takes the threshold for all voxels."""
+    spread: float = Field(default=0.08, ge=0)
+    """Share of the longest edge over which relevancy spreads within like values; 0 leaves it as it is."""
+    spread_value: float = Field(default=0.04, gt=0)
+    """Change of the normalised value between neighbours that stops it."""
+    peak_share: tuple[float, float] = (0.6, 0.8)
+    """Voxels are selected down to halfway between the prompt's mean and its peak, but not to less than the first and
+    not to more than the second of these shares of the peak; two zeros take the threshold for all voxels."""
     temperature: float = Field(default=0.0, ge=0)
     """Factor on cosines before the softmax; 0 takes the encoder's own logit scale."""
     min_share: float = Field(default=5e-4, ge=0, lt=1)
@@ -39,3 +44,10 @@ class QueryConfig(BaseModel):
     """Whether prompts compete for a voxel on each level; without it selections may overlap on a level."""
     format: Literal["auto", "nrrd", "nii.gz"] = "auto"
     """File format of label maps and relevancy volumes; auto answers a NIfTI with a NIfTI and all others with NRRD."""
+
+    @field_validator("peak_share")
+    @classmethod
+    def _shares_in_order(cls, shares: tuple[float, float]) -> tuple[float, float]:
+        if not 0.0 <= shares[0] <= shares[1] < 1.0:
+            raise ValueError(f"two shares in [0, 1), the smaller one first; got {shares}")
+        return shares

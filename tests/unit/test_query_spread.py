@@ -1,0 +1,87 @@
+"""Relevancy spreads within like values, stops at edges, and agrees with a dense solution."""
+
+import numpy as np
+import pytest
+
+from voxlang.geometry.grid import VolumeGrid
+from voxlang.query.config import QueryConfig
+from voxlang.query.spread import spread_relevancy
+
+GRID = VolumeGrid((7, 5, 4), (1.0, 2.0, 3.0), (0.0, 0.0, 0.0))
+SHAPE = GRID.shape_zyx
+
+
+def spread(relevancy, values, voxel=None, seen=None, **settings):
+    voxel = np.arange(GRID.n_voxels) if voxel is None else voxel
+    seen = np.ones(len(voxel), np.float32) if seen is None else seen
+    return spread_relevancy(relevancy, voxel, seen, values, GRID, QueryConfig(**settings))
+
+
+def dense_answer(relevancy, voxel, seen, values, config):
+    """The system written out voxel by voxel."""
+    n, spacing = len(voxel), np.asarray(GRID.spacing_xyz)[::-1]
+    at = np.stack(np.unravel_index(voxel, SHAPE), axis=1)
+    reach = config.spread * max(GRID.extent_world)
+    confidence = 0.1 + 0.9 * np.minimum(seen, 1.0)
+    matrix = np.diag(confidence.astype(np.float64))
+    for i in range(n):
+        for j in range(n):
+            step = np.abs(at[i] - at[j])
+            if step.sum() != 1:
+                continue
+            change = (values[tuple(at[i])] - values[tuple(at[j])]) / config.spread_value
+            weight = (np.exp(-(change**2)) + 1e-3) * (reach / spacing[step.argmax()]) ** 2
+            matrix[i, i] += weight
+            matrix[i, j] -= weight
+    return np.linalg.solve(matrix, (confidence * relevancy).T).T
+
+
+def test_it_solves_the_system_written_out_densely(rng):
+    values = rng.random(SHAPE, dtype=np.float32) * 0.1
+    voxel = np.sort(rng.choice(GRID.n_voxels, 90, replace=False))
+    seen = rng.random(90, dtype=np.float32) * 2.0
+    relevancy = rng.random((3, 2, 90), dtype=np.float32)
+    config = QueryConfig()
+    got = spread(relevancy, values, voxel, seen)
+    by_hand = dense_answer(relevancy.reshape(6, 90), voxel, seen, values, config).reshape(3, 2, 90)
+    np.testing.assert_allclose(got, by_hand, atol=5e-3)
+    assert np.abs(got - relevancy).max() > 0.1
+
+
+def test_wrong_voxels_are_outvoted_within_a_thing_and_edges_hold(rng):
+    values = np.zeros(SHAPE, np.float32)
+    values[:, :, 4:] = 0.5
+    thing = (values > 0).reshape(-1)
+    relevancy = np.where(thing, 0.9, 0.2).astype(np.float32)
+    wrong = rng.choice(GRID.n_voxels, 25, replace=False)
+    relevancy[wrong] = np.where(thing[wrong], 0.2, 0.9)
+    ((got,), *_) = spread(np.tile(relevancy, (3, 1, 1)), values, spread=0.5)
+    assert ((relevancy > 0.55) != thing).sum() == 25
+    np.testing.assert_array_equal(got > 0.55, thing)
+    assert got[thing].min() - got[~thing].max() > 0.2
+
+
+def test_voxels_that_were_hardly_seen_follow_those_that_were():
+    values = np.zeros(SHAPE, np.float32)
+    half = np.indices(SHAPE)[2].reshape(-1) < 4
+    relevancy = np.tile(np.where(half, 0.9, 0.1).astype(np.float32), (3, 1, 1))
+    even = spread(relevancy, values, spread=1.0).mean()
+    believed = spread(relevancy, values, seen=np.where(half, 5.0, 0.0).astype(np.float32), spread=1.0).mean()
+    assert believed > even + 0.2
+
+
+def test_a_spread_of_zero_and_no_voxels_leave_all_as_it_is(rng):
+    relevancy = rng.random((3, 2, GRID.n_voxels), dtype=np.float32)
+    assert spread(relevancy, np.zeros(SHAPE, np.float32), spread=0.0) is relevancy
+    none = np.zeros((3, 2, 0), np.float32)
+    assert spread(none, np.zeros(SHAPE, np.float32), voxel=np.zeros(0, np.int64)).shape == none.shape
+
+
+@pytest.mark.parametrize("prompts", [1, 3])
+def test_an_even_relevancy_stays_and_the_range_is_kept(prompts, rng):
+    values = rng.random(SHAPE, dtype=np.float32)
+    even = np.full((3, prompts, GRID.n_voxels), 0.3, np.float32)
+    np.testing.assert_allclose(spread(even, values), even, atol=1e-4)
+    mixed = rng.random((3, prompts, GRID.n_voxels), dtype=np.float32)
+    got = spread(mixed, values)
+    assert got.min() >= mixed.min() and got.max() <= mixed.max() and got.dtype == np.float32
