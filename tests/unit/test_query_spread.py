@@ -33,7 +33,9 @@ def dense_answer(relevancy, voxel, seen, values, config):
             weight = (np.exp(-(change**2)) + 1e-3) * (reach / spacing[step.argmax()]) ** 2
             matrix[i, i] += weight
             matrix[i, j] -= weight
-    return np.linalg.solve(matrix, (confidence * relevancy).T).T
+    found = np.linalg.solve(matrix, (confidence * relevancy).T).T
+    peaks = [np.quantile(rows, 0.99, axis=1, keepdims=True) for rows in (relevancy, found)]
+    return np.clip(found * peaks[0] / peaks[1], 0.0, 1.0)
 
 
 def test_it_solves_the_system_written_out_densely(rng):
@@ -44,7 +46,7 @@ def test_it_solves_the_system_written_out_densely(rng):
     config = QueryConfig()
     got = spread(relevancy, values, voxel, seen)
     by_hand = dense_answer(relevancy.reshape(6, 90), voxel, seen, values, config).reshape(3, 2, 90)
-    np.testing.assert_allclose(got, by_hand, atol=5e-3)
+    np.testing.assert_allclose(got, by_hand, atol=1e-2)
     assert np.abs(got - relevancy).max() > 0.1
 
 
@@ -65,9 +67,9 @@ def test_voxels_that_were_hardly_seen_follow_those_that_were():
     values = np.zeros(SHAPE, np.float32)
     half = np.indices(SHAPE)[2].reshape(-1) < 4
     relevancy = np.tile(np.where(half, 0.9, 0.1).astype(np.float32), (3, 1, 1))
-    even = spread(relevancy, values, spread=1.0).mean()
-    believed = spread(relevancy, values, seen=np.where(half, 5.0, 0.0).astype(np.float32), spread=1.0).mean()
-    assert believed > even + 0.2
+    even = spread(relevancy, values, spread=0.2)
+    believed = spread(relevancy, values, seen=np.where(half, 5.0, 0.0).astype(np.float32), spread=0.2)
+    assert even[..., ~half].mean() < 0.5 < 0.6 < believed[..., ~half].mean()
 
 
 def test_a_spread_of_zero_and_no_voxels_leave_all_as_it_is(rng):
@@ -78,10 +80,21 @@ def test_a_spread_of_zero_and_no_voxels_leave_all_as_it_is(rng):
 
 
 @pytest.mark.parametrize("prompts", [1, 3])
-def test_an_even_relevancy_stays_and_the_range_is_kept(prompts, rng):
+def test_an_even_relevancy_stays_and_peaks_keep_their_height(prompts, rng):
     values = rng.random(SHAPE, dtype=np.float32)
     even = np.full((3, prompts, GRID.n_voxels), 0.3, np.float32)
-    np.testing.assert_allclose(spread(even, values), even, atol=1e-4)
-    mixed = rng.random((3, prompts, GRID.n_voxels), dtype=np.float32)
-    got = spread(mixed, values)
-    assert got.min() >= mixed.min() and got.max() <= mixed.max() and got.dtype == np.float32
+    np.testing.assert_allclose(spread(even, values), even, atol=1e-3)
+    mixed = 0.9 * rng.random((3, prompts, GRID.n_voxels), dtype=np.float32)
+    got = spread(mixed, np.zeros(SHAPE, np.float32), spread=0.5)
+    assert got.min() >= 0.0 and got.max() <= 1.0 and got.dtype == np.float32
+    np.testing.assert_allclose(np.quantile(got, 0.99, axis=-1), np.quantile(mixed, 0.99, axis=-1), atol=1e-4)
+    assert (got.std(axis=-1) < 0.5 * mixed.std(axis=-1)).all()
+
+
+def test_a_thin_thing_in_noise_is_still_found():
+    """One bright slice whose relevancy leaks into the rest: its peak must not sink below the threshold."""
+    values = np.zeros(SHAPE, np.float32)
+    relevancy = np.full((3, 1, GRID.n_voxels), 0.1, np.float32)
+    relevancy[:, 0, :12] = 0.62
+    got = spread(relevancy, values, spread=0.3)
+    assert np.quantile(got, 0.99) > 0.5

@@ -12,13 +12,11 @@ from voxlang.core.errors import QueryError
 from voxlang.core.levels import LEVELS, Level, level_from_name
 from voxlang.embed.types import require_same_encoder
 from voxlang.geometry.grid import VolumeGrid, transform_points
-from voxlang.query.config import QueryConfig
+from voxlang.query.config import PEAK, QueryConfig
 from voxlang.query.text import TextQuery
 from voxlang.semantics.field import SemanticField, points_of_voxels
 from voxlang.semantics.lifting import LiftedMasks
 
-_PEAK = 0.99
-"""Quantile of a prompt's relevancies that counts as its peak."""
 _KEPT = 0.25
 """Share of its selection that rivals must leave to a prompt, or it is answered on another level."""
 
@@ -197,11 +195,11 @@ def _cuts(relevancy: Float32[np.ndarray, "3 p v"], config: QueryConfig) -> Float
     """Relevancy from which each prompt selects on each level: halfway between its mean and its peak, within shares of
     the peak; the threshold where the peak is below that.
 
-    The peak is the 0.99 quantile. A relevancy is a number of its prompt: what a model knows well reaches 0.95 on its
+    The peak is the quantile `PEAK`. A relevancy is a number of its prompt: what a model knows well reaches 0.95 on its
     part and 0.6 on half of the rest, what it knows less well 0.6 on its part.
     """
     low, high = config.peak_share
-    peak = np.quantile(relevancy, _PEAK, axis=-1)
+    peak = np.quantile(relevancy, PEAK, axis=-1)
     cuts = np.clip(0.5 * (relevancy.mean(axis=-1) + peak), low * peak, high * peak)
     return np.where((peak > config.threshold) & (high > 0), cuts, config.threshold).astype(np.float32)
 

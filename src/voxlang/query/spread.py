@@ -19,7 +19,7 @@ from scipy.sparse import coo_matrix, csr_matrix, diags
 from scipy.sparse.linalg import cg
 
 from voxlang.geometry.grid import VolumeGrid
-from voxlang.query.config import QueryConfig
+from voxlang.query.config import PEAK, QueryConfig
 
 _UNSEEN = 0.1
 """Weight of what filling gave a voxel that no view saw, beside 1 for one that was seen well."""
@@ -35,11 +35,13 @@ def spread_relevancy(
     grid: VolumeGrid,
     config: QueryConfig,
 ) -> Float32[np.ndarray, "3 p v"]:
-    """Let relevancy spread among visible voxels of like value; its range stays that of the input.
+    """Let relevancy spread among visible voxels of like value; the peak of each prompt keeps its height.
 
     Each level and prompt solves ``c x - div(g L^2 grad x) = c r``: `c` is the confidence in the relevancy `r` of a
     voxel, `g` falls from 1 to nearly 0 with the difference of two neighbours' values over `spread_value`, and `L` is
-    the distance `spread`, over which evidence fades where values are all alike.
+    the distance `spread`, over which evidence fades where values are all alike. Averages have lower peaks, and the
+    bones of a noisy scan would sink below the threshold that decides whether anything is found at all: so `x` is
+    stretched until its peak is that of `r`.
 
     Args:
         relevancy: per level, prompt and voxel.
@@ -62,7 +64,8 @@ def spread_relevancy(
     for row in tqdm(rows, desc="spread relevancy", disable=not sys.stderr.isatty()):
         start = relevancy[row]
         found, _ = cg(system, confidence * start, x0=start, rtol=1e-3, maxiter=200, M=inverse)
-        out[row] = np.clip(found, start.min(), start.max())
+        stretch = np.quantile(start, PEAK) / max(float(np.quantile(found, PEAK)), 1e-6)
+        out[row] = np.clip(stretch * found, 0.0, 1.0)
     return out
 
 
