@@ -26,8 +26,7 @@ from voxlang.pipeline.run import open_run
 from voxlang.pipeline.stage1 import run_stage1
 from voxlang.pipeline.stage2 import run_stage2
 from voxlang.pipeline.stages import score
-from voxlang.query.answer import answer_query, relevancy_of_masks
-from voxlang.query.spread import spread_relevancy
+from voxlang.query.answer import answer_query
 from voxlang.query.text import embed_query
 
 FAMILIES = ("bonsai", "head", "torso", "tooth", "engine", "lobster")
@@ -65,10 +64,8 @@ def run_seed(family: str, seed: int, folder: Path, *, quick: bool = False) -> di
         peer = evaluate_queries([replace(r, selected=everything) for r in answers.results], truth)
         config = query_config(run).model_copy(update={"compete": False})
         text = embed_query(load_encoder(run.config.embed), config)
-        lifted, values = stage2.lifted, stage2.plan.volume.values
-        relevancy = relevancy_of_masks(lifted, text)
-        relevancy = spread_relevancy(relevancy, lifted.voxel, lifted.seen, values, lifted.grid, config)
-        alone = answer_query(relevancy, lifted.voxel, lifted.grid, text, config)
+        relevancy = np.stack([r.relevancy for r in answers.results], axis=1)
+        alone = answer_query(relevancy, stage2.lifted.voxel, stage2.lifted.grid, text, config)
         seconds = run.clock.total_seconds()
     return {
         "family": family,
