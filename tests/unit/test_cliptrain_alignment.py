@@ -16,7 +16,7 @@ from voxlang.cliptrain.alignment import (
 )
 from voxlang.cliptrain.config import AlignConfig, ModelConfig
 from voxlang.cliptrain.model import build_image_tower
-from voxlang.cliptrain.naming import Names, taught_names
+from voxlang.cliptrain.naming import Choices, Names, naming_loss, taught_names
 
 EXACT = AlignConfig(scatter=0.0, ridge=1e-12)
 
@@ -93,17 +93,16 @@ def test_names_are_told_apart_where_the_mean_pictures_are_not(rng):
     features = np.column_stack([features, np.abs(features[:, 0])]).astype(np.float32)
     concepts = np.column_stack([kinds, np.full((400, 2), -1)])
     concepts[:40, 0] = -1
-    names = Names(np.eye(4)[[0, 1, 2]], np.array([[True, False, True], [False, True, True]]))
+    names = Names(np.eye(4)[[0, 1, 2]], np.array([[True, False, True], [False, True, True]]), np.eye(4)[[3]])
     start = AffineMap(1e-3 * rng.normal(size=(3, 4)), np.array([0.5, 0.5, 0.5, 0.5]))
     config = AlignConfig(naming_steps=200, naming_rate=3e-2, logit_scale=20.0)
-    taught = taught_names(start, features, concepts, names, np.eye(4)[[3]], config, seed=0)
+    taught = taught_names(start, features, concepts, names, config, seed=0)
     choice = (taught(features) @ np.eye(4)[:, [0, 1, 3]]).argmax(axis=1)
     assert (choice == kinds).mean() > 0.99, "the absent noun is chosen by none"
-    again = taught_names(start, features, concepts, names, np.eye(4)[[3]], config, seed=0)
+    again = taught_names(start, features, concepts, names, config, seed=0)
     np.testing.assert_array_equal(again.weight, taught.weight)
-    same = taught_names(
-        start, features, concepts, names, np.eye(4)[[3]], config.model_copy(update={"naming_steps": 0}), seed=0
-    )
+    idle = config.model_copy(update={"naming_steps": 0})
+    same = taught_names(start, features, concepts, names, idle, seed=0)
     np.testing.assert_allclose(same.weight, start.weight, rtol=1e-6)
 
 
@@ -116,9 +115,40 @@ def test_names_of_a_table_leave_out_what_training_may_not_use():
         (Part(1, "bonsai tree", Level.WHOLE, None, ("bonsai", "miniature tree")), Part(2, "pot", Level.PART, 1))
     )
     asked = []
-    names = Names.of(ConceptTable([("bonsai", tree)]), lambda nouns: asked.extend(nouns) or np.zeros((3, 2)))
-    assert asked == ["bonsai tree", "bonsai", "pot"], "miniature tree is held out"
+    names = Names.of(ConceptTable([("bonsai", tree)]), lambda nouns: asked.append(nouns) or np.zeros((len(nouns), 2)))
+    assert asked[0] == ["bonsai tree", "bonsai", "pot"], "miniature tree is held out"
     np.testing.assert_array_equal(names.right, [[True, True, False], [False, False, True]])
+    assert len(names.absent) == len(asked[1]) > 20 and not set(asked[0]) & set(asked[1])
+
+
+def test_a_choice_holds_a_noun_of_every_kind_with_pictures_and_all_absent_ones(rng):
+    vectors = np.eye(6)
+    names = Names(
+        vectors[:4],
+        np.array([[True, True, False, False], [False, False, True, False], [False] * 3 + [True]]),
+        vectors[4:],
+    )
+    concepts = np.array([[0, -1, -1], [1, 0, -1], [-1, -1, -1]])
+    choices = Choices(names, concepts)
+    drawn = set()
+    for _ in range(20):
+        texts, right = choices.draw(concepts, rng)
+        own = int(texts[0].argmax())
+        drawn.add(own)
+        np.testing.assert_array_equal(texts, vectors[[own, 2, 4, 5]], "concept 2 has no picture")
+        np.testing.assert_array_equal(right, [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0]])
+    assert drawn == {0, 1}, "each noun of a kind comes up"
+
+
+def test_naming_loss_by_hand():
+    texts = torch.eye(3)
+    pictures = torch.tensor([[2.0, 0.0, 0.0], [0.0, 0.6, 0.8], [1.0, 1.0, 1.0]])
+    right = torch.tensor([[True, False, False], [True, True, False], [False, False, False]])
+    first = -np.log(np.exp(5.0) / (np.exp(5.0) + 2.0))
+    shares = np.exp([0.0, 3.0, 4.0])
+    second = -np.log(shares[:2].sum() / shares.sum())
+    assert float(naming_loss(pictures, texts, right, 5.0)) == pytest.approx((first + second) / 2, rel=1e-5)
+    assert float(naming_loss(pictures[2:], texts, right[2:], 5.0)) == 0.0
 
 
 def test_whitened_texts_have_no_mean_and_even_directions(rows):

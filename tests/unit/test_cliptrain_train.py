@@ -14,6 +14,7 @@ from voxlang.cliptrain.evaluate import confusion, confusion_text, crop_set, eval
 from voxlang.cliptrain.export import export_model
 from voxlang.cliptrain.image_tower import fit_image_tower, image_features
 from voxlang.cliptrain.model import build_image_tower, image_pixels, start_from_model
+from voxlang.cliptrain.naming import Choices, Names
 from voxlang.cliptrain.smoke import write_smoke_views
 from voxlang.cliptrain.teacher import HashTeacher, teacher_space
 from voxlang.cliptrain.text_tower import encode_states, rate_factor, stored_text
@@ -117,6 +118,10 @@ def test_a_text_tower_keeps_its_space_when_phrases_change(recipe, trained, tmp_p
     assert stored_text(tmp_path) is None
 
 
+def unit_rows(rows):
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
 def test_the_image_tower_learns_two_phantoms(recipe, tmp_path):
     update = {"run_dir": str(tmp_path / "r"), "image_steps": 60, "bfloat16": False, "learning_rate": 4e-3}
     config = recipe.model_copy(update=update)
@@ -125,8 +130,14 @@ def test_the_image_tower_learns_two_phantoms(recipe, tmp_path):
     pool = CropPool(crops, table, bonsai_share=0.5)
     visual, head = build_image_tower(config.model, len(table), seed=0)
     chance = pool.weights @ (pool.concepts[:, 0] >= 0) / len(table)
-    fit = fit_image_tower(visual, head, pool, config, torch.device("cpu"))
+    names = Names.of(table, lambda nouns: unit_rows(np.random.default_rng(0).normal(size=(len(nouns), 16))))
+    fit = fit_image_tower(visual, head, pool, names, config, torch.device("cpu"))
     assert fit.steps == 60 and fit.top1 > 2 * chance
+    vectors = unit_rows(image_features(visual, pool, config, torch.device("cpu")))
+    texts, right = Choices(names, pool.concepts).draw(pool.concepts, np.random.default_rng(1))
+    cosines, shown = vectors @ texts.numpy().T, pool.concepts[:, 0] >= 0
+    mean = lambda part: float(cosines[shown][part[shown]].mean())
+    assert mean(right.numpy()) > mean(~right.numpy()) + 0.1, "vectors that mean nothing are names too"
     with torch.no_grad():
         alone = visual.eval()(image_pixels(torch.from_numpy(pool.images[:2])))
     np.testing.assert_allclose(image_features(visual, pool, config, torch.device("cpu"))[:2], alone, atol=1e-4)

@@ -1,10 +1,11 @@
 """Both towers meet in one space: a linear map behind each, and the towers themselves stay as they are.
 
-Texts are whitened over the names of parts, which a sentence model holds close together. Pictures go to the mean text
-vector of what they show, by the affine map that keeps pictures of one kind together; from there `naming` teaches the
-map to tell names apart. Then the generic texts, which a query asks beside its own, take up for each picture what a
-likely noun of an absent thing would say of it, so that a name is found where it says more. The map of the texts is
-folded into weights that open_clip has anyway, that of the pictures becomes the last layer of its image tower.
+Texts are whitened over the names of parts, which a sentence model holds close together; from then on they stay, and the
+image tower learns to choose among them. Pictures go to the mean text vector of what they show, by the affine map that
+keeps pictures of one kind together; from there `naming` teaches the map to tell names apart. Then the generic texts,
+which a query asks beside its own, take up for each picture what a likely noun of an absent thing would say of it, so
+that a name is found where it says more. The map of the texts is folded into weights that open_clip has anyway, that of
+the pictures becomes the last layer of its image tower.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from voxlang.cliptrain.affine import AffineMap, as_layer
 from voxlang.cliptrain.concepts import ConceptTable
 from voxlang.cliptrain.config import AlignConfig
 from voxlang.cliptrain.naming import Names, taught_names
-from voxlang.cliptrain.nouns import absent_nouns
 from voxlang.cliptrain.text_tower import encode_states
 from voxlang.cliptrain.tokenizer import encode_tokens
 from voxlang.query.config import CANONICAL_NEGATIVES, QUERY_TEMPLATES
@@ -106,37 +106,47 @@ def with_negatives(
 
 
 @torch.no_grad()
+def whitened_names(model: nn.Module, tokenizer: Tokenizer, table: ConceptTable, *, shrink: float) -> Names:
+    """Spread the texts of a finished text tower over the names of parts, in place, and give those names.
+
+    Args:
+        model: its last text norm and its text projection change.
+        tokenizer: its vocabulary.
+        table: the concepts whose nouns count.
+        shrink: see `whitening`.
+    """
+    whiten_texts(model, _states(model, tokenizer, table.training_nouns).flatten(0, 1), shrink=shrink)
+    return Names.of(table, lambda nouns: _text_vectors(model, tokenizer, list(nouns)))
+
+
+@torch.no_grad()
 def align(
     model: nn.Module,
     tokenizer: Tokenizer,
-    table: ConceptTable,
+    names: Names,
     features: Float32[np.ndarray, "n e"],
     concepts: Int[np.ndarray, "n 3"],
     config: AlignConfig,
     *,
     seed: int,
 ) -> None:
-    """Bring both towers into one space, in place.
+    """Bring the pictures into the space of the texts, in place.
 
     Args:
-        model: in evaluation mode; changed are its last text norm, its text projection, the last layer of its image
-            tower and its logit scale.
+        model: in evaluation mode; changed are the last layer of its image tower and its logit scale.
         tokenizer: its vocabulary.
-        table: concepts of the pictures.
+        names: of `whitened_names`.
         features: what the last layer of the image tower gets of pictures: see `without_last_layer`.
-        concepts: rows of the table that each shows, -1 where there are fewer.
+        concepts: concepts that each shows, -1 where there are fewer.
         config: the recipe.
         seed: of the descent on names.
     """
-    whiten_texts(model, _states(model, tokenizer, table.training_nouns).flatten(0, 1), shrink=config.shrink)
-    text = lambda words: _text_vectors(model, tokenizer, list(words))
     classes = classes_of(features, concepts[:, 0])
-    names = Names.of(table, text)
     targets = np.stack([_unit(names.vectors[names.right[k]].mean(axis=0)) for k in classes.rows])
-    absent = text(n for n in absent_nouns("train") if not table.column(n)[0].any())
     pictures = picture_map(classes, targets, config)
-    pictures = taught_names(pictures, features, concepts, names, absent, config, seed=seed)
-    pictures = with_negatives(pictures, classes, text(CANONICAL_NEGATIVES).mean(axis=0), absent, config)
+    pictures = taught_names(pictures, features, concepts, names, config, seed=seed)
+    generic = _text_vectors(model, tokenizer, list(CANONICAL_NEGATIVES)).mean(axis=0)
+    pictures = with_negatives(pictures, classes, generic, names.absent, config)
     model.visual.attnpool.c_proj = as_layer(pictures).to(model.text_projection)
     model.logit_scale.fill_(float(np.log(config.logit_scale)))
 

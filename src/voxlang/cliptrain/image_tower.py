@@ -1,4 +1,4 @@
-"""The image tower alone, from a plain classifier of parts: it needs no text."""
+"""The image tower: from a plain classifier of parts, and from the names that texts keep ready for its vectors."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from voxlang.cliptrain.config import ClipTrainConfig
 from voxlang.cliptrain.crops_data import CropPool
 from voxlang.cliptrain.losses import concept_loss
 from voxlang.cliptrain.model import augmented, image_pixels
+from voxlang.cliptrain.naming import Choices, Names, naming_loss
 from voxlang.cliptrain.text_tower import rate_factor
 from voxlang.core.artifacts import atomic_path
 from voxlang.core.settings import require_same_identity
@@ -85,6 +86,7 @@ def fit_image_tower(
     visual: nn.Module,
     head: nn.Module,
     pool: CropPool,
+    names: Names,
     config: ClipTrainConfig,
     device: torch.device,
     *,
@@ -96,6 +98,7 @@ def fit_image_tower(
         visual: image tower, changed in place.
         head: classifier of concepts on its vectors before they are normalised; it exists in training only.
         pool: crops.
+        names: of their concepts; the texts stay as they are.
         config: the recipe.
         device: where both lie.
         stop_step: stop (with a checkpoint) at this step; None trains to the end.
@@ -107,6 +110,7 @@ def fit_image_tower(
 
     parts = nn.ModuleDict({"visual": visual, "head": head})
     optimizer = TowerOptimizer(parts, config)
+    choices = Choices(names, pool.concepts)
     path = Path(config.run_dir) / IMAGE_CHECKPOINT
     begin, seconds = 0, 0.0
     if path.is_file():
@@ -127,7 +131,9 @@ def fit_image_tower(
         with torch.autocast(device.type, torch.bfloat16, enabled=config.bfloat16):
             features = visual(pixels)
         logits = head(features.float())
-        concept_loss(logits, concepts).backward()
+        texts, right = (t.to(device) for t in choices.draw(pool.concepts[rows], rng))
+        naming = naming_loss(features.float(), texts, right, config.align.logit_scale)
+        (concept_loss(logits, concepts) + naming).backward()
         optimizer.step(rate_factor(step, config.image_steps, config.warmup_steps))
         named = concepts[:, 0] >= 0
         hit = (logits.detach().argmax(1)[:, None] == concepts).any(1)[named].float().mean().item()

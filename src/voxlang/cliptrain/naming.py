@@ -1,8 +1,8 @@
-"""The map from pictures to texts learns to tell names apart: descent on one layer, with the towers as they are.
+"""Pictures choose their own names: one noun of each kind of part and all nouns of absent things stand side by side.
 
-A map that brings the mean picture of each kind near its names is blind to which of two like names a picture is nearer
-to. Here every picture is asked to choose: one noun of each kind of part and all nouns of absent things stand side by
-side, and those that are right for the picture should get it.
+A classifier of kinds never meets a word, and a map that brings the mean picture of each kind near its names is blind to
+which of two like names a picture is nearer to. So the image tower learns to choose among names while it learns kinds,
+and the map behind the finished tower, fitted in closed form, learns it once more.
 """
 
 from __future__ import annotations
@@ -18,25 +18,69 @@ from torch.nn.functional import normalize
 from voxlang.cliptrain.affine import AffineMap
 from voxlang.cliptrain.concepts import ConceptTable
 from voxlang.cliptrain.config import AlignConfig
+from voxlang.cliptrain.nouns import absent_nouns
 
 _PICTURES = 512
-"""Pictures per step."""
+"""Pictures per step of the descent on the map."""
 
 
 @dataclass(frozen=True, eq=False)
 class Names:
-    """The nouns of concepts as vectors."""
+    """The nouns of concepts as vectors, and nouns of things that no picture shows."""
 
     vectors: Float[np.ndarray, "w d"]
-    """Unit vectors of all nouns."""
+    """Unit vectors of the nouns."""
     right: Bool[np.ndarray, "c w"]
     """Whether a noun is right for a concept; each has at least one."""
+    absent: Float[np.ndarray, "a d"]
+    """Unit vectors of nouns that are right for no concept."""
 
     @staticmethod
     def of(table: ConceptTable, text: Callable[[Iterable[str]], np.ndarray]) -> Names:
-        """The nouns of a table that training may use."""
+        """The nouns of a table that training may use, and absent ones."""
         nouns = table.training_nouns
-        return Names(text(nouns), np.array([[n in c.training_nouns for n in nouns] for c in table.concepts]))
+        right = np.array([[n in c.training_nouns for n in nouns] for c in table.concepts])
+        return Names(text(nouns), right, text([n for n in absent_nouns("train") if not table.column(n)[0].any()]))
+
+
+class Choices:
+    """What pictures choose from: a noun of each kind that has pictures, drawn anew each time, and the absent ones."""
+
+    def __init__(self, names: Names, concepts: Int[np.ndarray, "n 3"]) -> None:
+        """Concepts of all pictures; those in the first column have pictures."""
+        seen = np.unique(concepts[:, 0])
+        self._nouns = [np.flatnonzero(names.right[c]) for c in seen[seen >= 0]]
+        self._vectors, self._absent = names.vectors.astype(np.float32), names.absent.astype(np.float32)
+        self._right = np.concatenate([names.right, np.zeros((1, names.right.shape[1]), bool)])  # the last row is for -1
+
+    def draw(
+        self, concepts: Int[np.ndarray, "b 3"], rng: np.random.Generator
+    ) -> tuple[Float32[torch.Tensor, "k d"], Bool[torch.Tensor, "b k"]]:
+        """Vectors to choose from, and which of them are right for some pictures."""
+        drawn = np.array([rng.choice(n) for n in self._nouns])
+        right = self._right[:, drawn][concepts].any(axis=1)
+        right = np.concatenate([right, np.zeros((len(right), len(self._absent)), bool)], axis=1)
+        return torch.from_numpy(np.concatenate([self._vectors[drawn], self._absent])), torch.from_numpy(right)
+
+
+def naming_loss(
+    pictures: Float32[torch.Tensor, "b d"],
+    texts: Float32[torch.Tensor, "k d"],
+    right: Bool[torch.Tensor, "b k"],
+    logit_scale: float,
+) -> Float32[torch.Tensor, ""]:
+    """Minus the logarithm of the share that the right texts get of a softmax; a picture of nothing is left out.
+
+    Args:
+        pictures: vectors of any length.
+        texts: unit vectors.
+        right: which texts each picture should choose.
+        logit_scale: factor on cosines.
+    """
+    named = right.any(dim=1)
+    shares = (logit_scale * normalize(pictures, dim=-1) @ texts.T).log_softmax(dim=-1)
+    own = shares.masked_fill(~right, -torch.inf)[named].logsumexp(dim=-1)
+    return -own.sum() / named.sum().clamp(min=1)
 
 
 def taught_names(
@@ -44,47 +88,36 @@ def taught_names(
     features: Float32[np.ndarray, "n e"],
     concepts: Int[np.ndarray, "n 3"],
     names: Names,
-    absent: Float[np.ndarray, "a d"],
     config: AlignConfig,
     *,
     seed: int,
 ) -> AffineMap:
-    """Go on from a map until pictures choose their own names.
+    """Go on from a map until pictures choose their own names: descent on `naming_loss`, the towers as they are.
 
-    The loss of a picture is minus the logarithm of the share that its right nouns get of a softmax over one noun of
-    each concept that has pictures, drawn anew at each step, and the nouns of absent things. Kinds with few pictures are
-    drawn more often than their number, by its root.
+    Kinds with few pictures are drawn more often than their number, by its root.
 
     Args:
         start: the map to go on from.
         features: of pictures.
         concepts: what each shows, -1 where there are fewer; pictures of nothing are left out.
         names: of all concepts.
-        absent: vectors of nouns that are right for no picture.
         config: `naming_steps` of them at a rate that falls from `naming_rate` to zero, at `logit_scale`.
         seed: of the draws.
     """
     weight, bias = (torch.from_numpy(a.astype(np.float32)).requires_grad_() for a in (start.weight, start.bias))
     rng = np.random.default_rng([seed, 15])
     shown, first = np.flatnonzero(concepts[:, 0] >= 0), concepts[:, 0]
-    seen = np.unique(first[shown])
     chances = np.bincount(first[shown]).clip(1)[first[shown]] ** -0.5
     chances /= chances.sum()
-    nouns = [np.flatnonzero(names.right[c]) for c in seen]
-    right_of = np.concatenate([names.right, np.zeros((1, names.right.shape[1]), bool)])  # the last row is for -1
-    none = torch.zeros(_PICTURES, len(absent), dtype=torch.bool)
+    choices = Choices(names, concepts)
     optimizer = torch.optim.Adam([weight, bias], lr=config.naming_rate)
     for step in range(config.naming_steps):
         optimizer.param_groups[0]["lr"] = config.naming_rate * (1.0 - step / config.naming_steps)
-        drawn = np.array([rng.choice(n) for n in nouns])
         rows = rng.choice(shown, _PICTURES, p=chances)
-        texts = torch.from_numpy(np.concatenate([names.vectors[drawn], absent]).astype(np.float32))
-        right = torch.from_numpy(right_of[:, drawn][concepts[rows]].any(axis=1))
+        texts, right = choices.draw(concepts[rows], rng)
         with torch.enable_grad():
-            vectors = normalize(torch.from_numpy(features[rows]) @ weight + bias, dim=-1)
-            shares = (config.logit_scale * vectors @ texts.T).log_softmax(dim=-1)
-            own = shares.masked_fill(~torch.cat([right, none], 1), -torch.inf).logsumexp(dim=-1)
-            (-own.mean()).backward()
+            vectors = torch.from_numpy(features[rows]) @ weight + bias
+            naming_loss(vectors, texts, right, config.logit_scale).backward()
         optimizer.step()
         optimizer.zero_grad()
     return AffineMap(*(p.detach().numpy().astype(np.float64) for p in (weight, bias)))

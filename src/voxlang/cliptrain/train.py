@@ -1,4 +1,4 @@
-"""The training: text tower from the teacher, image tower from a classifier, then both into one space; resumable."""
+"""The training: text tower from the teacher, image tower from kinds and names, then both into one space; resumable."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from voxlang.cliptrain.alignment import align, without_last_layer
+from voxlang.cliptrain.alignment import align, whitened_names, without_last_layer
 from voxlang.cliptrain.concepts import ConceptTable
 from voxlang.cliptrain.config import ClipTrainConfig
 from voxlang.cliptrain.crops_data import CropPool, load_crops
@@ -66,15 +66,16 @@ def train(config: ClipTrainConfig, *, stop_step: int | None = None) -> ClipTrain
     model, tokenizer, space = _start(config, table)
     model.to(device)
     fit_text_tower(model, tokenizer, space, config, device)
+    names = whitened_names(model.eval(), tokenizer, table, shrink=config.align.shrink)
     model.visual, head = build_image_tower(config.model, len(table), seed=config.seed)
     if config.image_start:
         start_from_model(model.visual, config.image_start)
     before = time.monotonic()
-    fit = fit_image_tower(model.visual.to(device), head.to(device), pool, config, device, stop_step=stop_step)
+    fit = fit_image_tower(model.visual.to(device), head.to(device), pool, names, config, device, stop_step=stop_step)
     earlier = max(0.0, fit.seconds - (time.monotonic() - before))
     with without_last_layer(model.visual):
         features = image_features(model.visual, pool, config, device)
-    align(model.eval(), tokenizer, table, features, pool.concepts, config.align, seed=config.seed)
+    align(model.eval(), tokenizer, names, features, pool.concepts, config.align, seed=config.seed)
     model.to("cpu").requires_grad_(False)
     seconds = time.monotonic() - started + earlier
     return ClipTrainResult(model, tokenizer, table, space, fit, seconds, len(pool))
