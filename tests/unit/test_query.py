@@ -282,6 +282,16 @@ def test_the_cut_stays_within_shares_of_the_peak():
     assert not result.found
 
 
+def test_a_whole_is_selected_down_to_the_lower_share():
+    """Nearly everything is the torso, the part that the views show worst as well."""
+    text, config = query("left")
+    relevancy = np.full((3, 1, 60), 0.7, np.float32)
+    relevancy[Level.WHOLE, 0, :40], relevancy[Level.WHOLE, 0, 55:] = 1.0, 0.5
+    (result,) = answer_query(relevancy, np.arange(60), GRID, text, config)
+    assert result.level == Level.WHOLE and result.cut == pytest.approx(0.6)
+    assert np.flatnonzero(result.selected).tolist() == list(range(55))
+
+
 @pytest.mark.parametrize("shares", [(0.8, 0.6), (-0.1, 0.5), (0.5, 1.0)])
 def test_shares_of_the_peak_that_make_no_sense_are_refused(shares):
     with pytest.raises(ValueError, match="smaller one first"):

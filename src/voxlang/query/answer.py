@@ -193,14 +193,16 @@ def answer_query(
 
 def _cuts(relevancy: Float32[np.ndarray, "3 p v"], config: QueryConfig) -> Float32[np.ndarray, "3 p"]:
     """Relevancy from which each prompt selects on each level: halfway between its mean and its peak, within shares of
-    the peak; the threshold where the peak is below that.
+    the peak, and on the whole level the lower share; the threshold where the peak is below that.
 
-    The peak is the quantile `PEAK`. A relevancy is a number of its prompt: what a model knows well reaches 0.95 on its
-    part and 0.6 on half of the rest, what it knows less well 0.6 on its part.
+    The peak is the quantile `PEAK`. A whole is most of what is shown, so halfway from its mean would be inside it. A
+    relevancy is a number of its prompt: what a model knows well reaches 0.95 on its part and 0.6 on half of the rest,
+    what it knows less well 0.6 on its part.
     """
     low, high = config.peak_share
     peak = np.quantile(relevancy, PEAK, axis=-1)
     cuts = np.clip(0.5 * (relevancy.mean(axis=-1) + peak), low * peak, high * peak)
+    cuts[Level.WHOLE] = low * peak[Level.WHOLE]
     return np.where((peak > config.threshold) & (high > 0), cuts, config.threshold).astype(np.float32)
 
 

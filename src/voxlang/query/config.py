@@ -37,7 +37,8 @@ class QueryConfig(BaseModel):
     """Change of the normalised value between neighbours that stops it."""
     peak_share: tuple[float, float] = (0.6, 0.8)
     """Voxels are selected down to halfway between the prompt's mean and its peak, but not to less than the first and
-    not to more than the second of these shares of the peak; two zeros take the threshold for all voxels."""
+    not to more than the second of these shares of the peak; on the whole level down to the first share. Two zeros take
+    the threshold for all voxels."""
     temperature: float = Field(default=0.0, ge=0)
     """Factor on cosines before the softmax; 0 takes the encoder's own logit scale."""
     min_share: float = Field(default=5e-4, ge=0, lt=1)
