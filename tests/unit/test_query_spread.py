@@ -98,3 +98,34 @@ def test_a_thin_thing_in_noise_is_still_found():
     relevancy[:, 0, :12] = 0.62
     got = spread(relevancy, values, spread=0.3)
     assert np.quantile(got, 0.99) > 0.5
+
+
+def long_bar(rng):
+    """A bar whose one end alone was seen: evidence has 1,500 voxels to travel."""
+    grid = VolumeGrid((1500, 2, 2), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+    seen = (np.indices(grid.shape_zyx)[2].reshape(-1) < 300).astype(np.float32)
+    relevancy = np.tile(rng.random(grid.n_voxels, dtype=np.float32) ** 3, (3, 1, 1))
+    values = np.zeros(grid.shape_zyx, np.float32)
+    return relevancy, np.arange(grid.n_voxels), seen, values, grid, QueryConfig(spread=1.0)
+
+
+def test_evidence_reaches_the_far_end_of_a_long_thing(rng):
+    relevancy, voxel, seen, values, grid, config = long_bar(rng)
+    got = spread_relevancy(relevancy, voxel, seen, values, grid, config)[0, 0].reshape(4, 1500)
+    reach = 1500.0**2 * (1.0 + 1e-3)
+    along = 2.0 * np.eye(1500) - np.eye(1500, k=1) - np.eye(1500, k=-1)
+    along[0, 0] = along[-1, -1] = 1.0
+    confidence = 0.1 + 0.9 * seen.reshape(4, 1500).mean(
+        axis=0
+    )  # the four rows are as one: they are far nearer than the ends
+    by_hand = np.linalg.solve(
+        np.diag(confidence) + reach * along, confidence * relevancy[0, 0].reshape(4, 1500).mean(axis=0)
+    )
+    by_hand *= np.quantile(relevancy, 0.99) / np.quantile(by_hand, 0.99)
+    np.testing.assert_allclose(got.mean(axis=0), np.clip(by_hand, 0, 1), atol=0.02)
+
+
+def test_a_spread_that_does_not_come_to_rest_is_told(rng, monkeypatch):
+    monkeypatch.setattr("voxlang.query.spread._STEPS", 5)
+    with pytest.warns(UserWarning, match="not come to rest after 5 steps"):
+        spread_relevancy(*long_bar(rng))

