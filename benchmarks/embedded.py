@@ -136,7 +136,9 @@ def main(
         views_per_phantom=views,
     )
     objects = [read_scenes(path) for path in write_renders(out, plan)]
-    generator = sam_generator_from_settings(SamSettings(size="micro", checkpoint=checkpoint, device="cpu"))
+    generator = sam_generator_from_settings(
+        SamSettings(size="micro", checkpoint=checkpoint, level_rule="token", device="cpu")
+    )
     of_seeds = [o for o in objects if o.family not in unseen]
     groups = {"unseen seeds": of_seeds, "unseen families": [o for o in objects if o.family in unseen]}
     masks = {name: measure_masks(group, generator) for name, group in groups.items() if group}

@@ -167,6 +167,38 @@ def test_a_single_mask_falls_back_where_it_is_not_stable(micro):
     assert found[0.0] != found[1.1]
 
 
+def test_tokens_say_which_output_of_the_official_predictor_gave_a_mask(micro):
+    rgb, asked = discs(96, 128), ASKED | {"box_nms_thresh": 1.0, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.0}
+    generator = FastMaskGenerator(micro, **asked)
+    found = generator.find(rgb)
+    masks = found.masks
+    assert set(masks.tokens.tolist()) == {0, 1, 2}
+    predictor = official_generator(micro, **asked).predictor
+    predictor.set_image(rgb)
+    for i in range(0, len(found), 5):
+        drawn, scores, _ = predictor.predict(masks.points[i][None], np.array([1]), multimask_output=True)
+        token = masks.tokens[i]
+        assert masks.scores[i] == pytest.approx(scores[token], abs=1e-5)
+        assert (found.dense(i) == drawn[token].astype(bool)).mean() > 0.999
+    again = generator.refilter(generator.collect(rgb))
+    np.testing.assert_array_equal(again.masks.tokens, masks.tokens)
+    refined = FastMaskGenerator(micro, **asked, use_m2m=True).find(rgb).masks
+    asked_again = {(*p.tolist(), t) for p, t in zip(masks.points, masks.tokens, strict=True)}
+    assert {(*p.tolist(), t) for p, t in zip(refined.points, refined.tokens, strict=True)} <= asked_again
+
+
+def test_a_single_mask_has_no_token_unless_it_fell_back(micro):
+    decoder, rgb = micro.sam_mask_decoder, discs(96, 128)
+    asked = ASKED | {"multimask_output": False, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.0}
+    try:
+        decoder.dynamic_multimask_stability_thresh = 0.0
+        assert set(FastMaskGenerator(micro, **asked).find(rgb).masks.tokens.tolist()) == {-1}
+        decoder.dynamic_multimask_stability_thresh = 1.1
+        assert set(FastMaskGenerator(micro, **asked).find(rgb).masks.tokens.tolist()) <= {0, 1, 2}
+    finally:
+        decoder.dynamic_multimask_stability_thresh = 0.98
+
+
 def test_default_parameters_are_the_official_ones(micro):
     ours, theirs = FastMaskGenerator(micro).parameters, official_generator(micro)
     names = [name for name in vars(ours) if name != "point_grids"]

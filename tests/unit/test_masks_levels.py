@@ -1,5 +1,7 @@
 """Levels, parents and index maps on hand-drawn masks."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -36,6 +38,17 @@ def test_whole_part_small_by_nesting():
     hierarchy = partition_levels(masks, area(*OBJECT))
     assert hierarchy.level.tolist() == [W, P, S, P]
     assert hierarchy.parent.tolist() == [-1, 0, 1, 0]
+
+
+def test_a_model_whose_tokens_are_levels_says_them_itself():
+    masks = boxes(OBJECT, (10, 10, 40, 50), (12, 12, 22, 22), (50, 10, 90, 50))
+    said = dataclasses.replace(masks, token=np.array([2, 0, -1, 1], np.int16))
+    hierarchy = partition_levels(said, area(*OBJECT), rule="token")
+    assert hierarchy.level.tolist() == [W, S, S, P], "the third does not know: containment says small"
+    assert hierarchy.parent.tolist() == [-1, 0, 0, 0]
+    assert hierarchy.masks.token.tolist() == [2, 0, -1, 1]
+    silent = partition_levels(masks, area(*OBJECT), rule="token")
+    assert silent.level.tolist() == partition_levels(masks, area(*OBJECT)).level.tolist() == [W, P, S, P]
 
 
 def test_deeper_nesting_is_squeezed_and_parents_stay_one_level_up():
@@ -130,7 +143,7 @@ def test_no_masks_make_an_empty_hierarchy(rule, with_object):
 
 
 def test_wrong_rule_and_wrong_size_are_refused():
-    with pytest.raises(ConfigError, match="containment, area or percentile"):
+    with pytest.raises(ConfigError, match="token or containment or area or percentile"):
         partition_levels.__wrapped__(boxes(OBJECT), None, rule="size")
     with pytest.raises(MaskError, match=r"\(60, 100\).*\(60, 99\)"):
         partition_levels(boxes(OBJECT), np.zeros((60, 99), bool))

@@ -101,6 +101,14 @@ def test_presets_fill_what_is_not_given():
         SamSettings(pred_iou_thresh=1.2)
 
 
+def test_the_embedded_weights_say_levels_themselves_and_others_do_not(tmp_path):
+    rule = lambda **given: SamSettings(**given).resolved().level_rule
+    assert rule() == rule(size="micro") == "token"
+    assert rule(size="tiny") == rule(family="sam1") == rule(preset="quality") == "containment"
+    assert rule(checkpoint=tmp_path / "own.pt") == rule(config=tmp_path / "own.yaml") == "containment"
+    assert rule(level_rule="area") == "area" and rule(size="tiny", level_rule="token") == "token"
+
+
 def test_settings_of_the_generator_are_checked_by_name():
     with pytest.raises(ConfigError, match=r"pred_iou_thresh.*1\.5"):
         build_sam_generator("micro", pred_iou_thresh=1.5)

@@ -5,6 +5,7 @@ import pytest
 from color_models import ColorEncoder
 
 from voxlang.core.levels import Level
+from voxlang.masks.settings import SamSettings
 from voxlang.masks.types import mask_set_from_dense
 from voxlang.pipeline.measures import measure_masks, measure_text
 from voxlang.scenes.buffer import StoredScenes
@@ -38,6 +39,7 @@ class KnowingGenerator:
 
     def __init__(self, scenes: StoredScenes) -> None:
         self.scenes, self.model = scenes, build_student("configs/sam2/sam2.1_hiera_micro.yaml", seed=0).sam.eval()
+        self.settings = SamSettings().resolved()
 
     def generate(self, rgb, *, foreground=None):
         i = next(i for i, other in enumerate(self.scenes.rgb) if (other == rgb).all())

@@ -74,7 +74,7 @@ def run_mask_demo(config: MaskDemoConfig) -> MaskDemoResult:
         object_mask = object_on_plain_background(rgb)
     start = time.perf_counter()
     masks = generator.generate(rgb, foreground=object_mask if config.sam.skip_empty else None)
-    hierarchy = partition_levels(masks, object_mask, rule=config.sam.level_rule)
+    hierarchy = partition_levels(masks, object_mask, rule=config.sam.resolved().level_rule)
     seconds = time.perf_counter() - start
 
     panels_path = config.out / f"{name}_levels.png"

@@ -233,7 +233,8 @@ def _mask_set(found: FoundMasks) -> MaskSet:
     for i in range(len(found)):
         packed[i] = np.packbits(found.dense(i))
     boxes = masks.boxes.astype(np.int32) + np.array([0, 0, 1, 1], np.int32)
-    return distinct_masks(MaskSet(height, width, packed, boxes, masks.scores, masks.stability, masks.points))
+    numbers = masks.scores, masks.stability, masks.points, masks.tokens
+    return distinct_masks(MaskSet(height, width, packed, boxes, *numbers))
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -2,12 +2,14 @@
 
 The containment rule speaks only of masks and of the object, never of the picture: an object keeps its levels when the
 camera comes nearer or the picture gets a wider margin. The original's two rules, by fractions of the picture and by
-percentiles of the areas, are kept under their names.
+percentiles of the areas, are kept under their names. A model whose three outputs are trained to be the levels, as the
+embedded one's are, says them itself.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int16, Int32, Int64
@@ -39,7 +41,8 @@ def partition_levels(
         masks: the masks of one picture.
         object_mask: pixels of the object (opacity above a threshold). Without it the object is the union of all masks
             and each root is an object of its own.
-        rule: "containment", "area" (fractions of the picture) or "percentile" (of the areas of these masks).
+        rule: "containment", "token" (the output that gave a mask, or containment where that is not known), "area"
+            (fractions of the picture) or "percentile" (of the areas of these masks).
         settings: the numbers; by default the ones of `LevelSettings()`.
 
     Returns:
@@ -50,9 +53,9 @@ def partition_levels(
         ConfigError: unknown rule.
         MaskError: an object mask of another size.
     """
-    if rule not in ("containment", "area", "percentile"):
+    if rule not in get_args(LevelRule):
         raise ConfigError(
-            "containment, area or percentile", got=repr(rule), where="sam.level_rule", do="use one of these"
+            " or ".join(get_args(LevelRule)), got=repr(rule), where="sam.level_rule", do="use one of these"
         )
     if object_mask is not None and object_mask.shape != (masks.height, masks.width):
         raise MaskError(
@@ -68,8 +71,10 @@ def partition_levels(
     kept = _without_duplicates(masks, overlap, s)
     masks, overlap = masks.select(kept), overlap[np.ix_(kept, kept)]
     nesting = _Nesting.measure(overlap, s)
-    if rule == "containment":
+    if rule in ("containment", "token"):
         level = _levels_by_containment(masks, nesting, object_mask, s)
+        if rule == "token":
+            level = np.where(masks.token >= 0, masks.token, level)
     else:
         level = _levels_by_area(masks, rule, s)
     return MaskHierarchy(masks, level, _parents(nesting, level))

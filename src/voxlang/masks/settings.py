@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from voxlang.masks.fast.speed import Compilation, Precision
 from voxlang.masks.models import SAM1_FILES, Sam1Size, SamSize
 
-LevelRule = Literal["containment", "area", "percentile"]
+LevelRule = Literal["token", "containment", "area", "percentile"]
 
 OBJECT_OPACITY = 0.05
 """Pixels more opaque than this show the object."""
@@ -76,8 +76,10 @@ class SamSettings(BaseModel):
     """The same of the decoder."""
     compile: Compilation = "off"
     """torch.compile of both, a tolerance mode; "cuda-graphs" also records CUDA graphs."""
-    level_rule: LevelRule = "containment"
-    """How masks get their level: by containment relative to the object, or as the original by area or percentile."""
+    level_rule: LevelRule | None = None
+    """How masks get their level: by the token of the model that gave them, by containment relative to the object, or as
+    the original by area or percentile. Without it by token with the embedded weights, whose three mask tokens are
+    trained to be the levels, and by containment with all others."""
     device: str = "auto"
     """Torch device; "auto" is CUDA where there is one, else CPU."""
 
@@ -93,6 +95,8 @@ class SamSettings(BaseModel):
         if self.family == "sam1":
             preset_size = "vit_b" if self.preset in (None, "speed") else "vit_h"
         size = self.size or preset_size
+        embedded = size == "micro" and self.config is None and self.checkpoint is None
+        rule: LevelRule = "token" if embedded else "containment"
         iou, stability = _MICRO_THRESHOLDS if size == "micro" else _OFFICIAL_THRESHOLDS
         filled = {
             "size": size,
@@ -101,6 +105,7 @@ class SamSettings(BaseModel):
             "stability_score_thresh": (
                 stability if self.stability_score_thresh is None else self.stability_score_thresh
             ),
+            "level_rule": self.level_rule or rule,
         }
         return self.model_copy(update=filled)
 

@@ -31,11 +31,15 @@ class MaskSet:
     """IoU of the masks cut at logits +offset and -offset."""
     points_uv: Float32[np.ndarray, "n 2"]
     """The prompt that made each mask, in pixels."""
+    token: Int16[np.ndarray, "n"]
+    """Which of the model's three outputs gave each mask; -1 for a single output, or where the generator does not say.
+    The embedded model's are trained to be the levels Small, Part and Whole."""
 
     def __post_init__(self) -> None:
         n = len(self.packed)
         width_bytes = (self.height * self.width + 7) // 8
-        lengths = [len(self.boxes_xyxy), len(self.predicted_iou), len(self.stability), len(self.points_uv)]
+        numbers = self.boxes_xyxy, self.predicted_iou, self.stability, self.points_uv, self.token
+        lengths = [len(values) for values in numbers]
         if any(k != n for k in lengths) or self.packed.shape[1] != width_bytes:
             raise MaskError(
                 f"{n} rows in every array and {width_bytes} bytes a mask",
@@ -71,13 +75,19 @@ class MaskSet:
             self.predicted_iou[index],
             self.stability[index],
             self.points_uv[index],
+            self.token[index],
         )
 
 
 def mask_set_from_dense(
-    masks: np.ndarray, *, predicted_iou: np.ndarray, stability: np.ndarray, points_uv: np.ndarray
+    masks: np.ndarray,
+    *,
+    predicted_iou: np.ndarray,
+    stability: np.ndarray,
+    points_uv: np.ndarray,
+    token: np.ndarray | None = None,
 ) -> MaskSet:
-    """Pack boolean masks [n h w] (n may be 0); boxes are measured from the masks."""
+    """Pack boolean masks [n h w] (n may be 0); boxes are measured from the masks, and no token is known by default."""
     n, height, width = masks.shape
     boxes = np.zeros((n, 4), np.int32)
     for i, mask in enumerate(masks):
@@ -97,6 +107,7 @@ def mask_set_from_dense(
         np.asarray(predicted_iou, np.float32).reshape(n),
         np.asarray(stability, np.float32).reshape(n),
         np.asarray(points_uv, np.float32).reshape(n, 2),
+        np.full(n, -1, np.int16) if token is None else np.asarray(token, np.int16),
     )
 
 

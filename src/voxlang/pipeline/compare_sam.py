@@ -85,7 +85,7 @@ def measure_sam(generator: MaskGenerator, settings: SamSettings, views: Sequence
         start = time.perf_counter()
         masks = generator.generate(picture_bytes(view.rgb), foreground=shown if settings.skip_empty else None)
         seconds.append(time.perf_counter() - start)
-        hierarchies.append(partition_levels(masks, shown, rule=settings.level_rule))
+        hierarchies.append(partition_levels(masks, shown, rule=settings.resolved().level_rule))
         under = masks.all_dense().any(axis=0) if len(masks) else np.zeros_like(shown)
         covered.append(float(under[shown].mean()) if shown.any() else 0.0)
     return SamMeasure(

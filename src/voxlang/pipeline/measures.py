@@ -93,7 +93,7 @@ def measure_masks(
             seconds.append(time.monotonic() - started)
             shown.append(LabelledPicture(o.rgb[i], o.part_index[i]))
         hierarchies = [
-            partition_levels(masks, o.opacity[i] > 255 * OBJECT_OPACITY)
+            partition_levels(masks, o.opacity[i] > 255 * OBJECT_OPACITY, rule=generator.settings.level_rule)
             for i, masks in zip(views, found[len(found) - len(views) :], strict=True)
         ]
         levels.append([levels_found(h, o.part_index[i]) for i, h in zip(views, hierarchies, strict=True)])

@@ -107,7 +107,7 @@ def target_inputs(run: Run, plan: ViewPlan, generator: ViewMaskGenerator, encode
     return {
         **plan.inputs,
         "SAM weights and thresholds": generator.id,
-        "level rule": digest_json([run.config.sam.level_rule, OVERLAP_RULE]),
+        "level rule": digest_json([run.config.sam.resolved().level_rule, OVERLAP_RULE]),
         "image-text encoder": encoder.id.digest,
         "crop policy": policy_digest(run.config.embed.policy, background=run.config.embed.background),
     }
@@ -190,7 +190,7 @@ def _targets_of(
     pictures = [picture_bytes(view.rgb) for view in views.values()]
     mask_sets = generator.generate_many(pictures, foregrounds=[_worth_asking(run, view) for view in views.values()])
     hierarchies = [
-        partition_levels(masks, view.opacity > OBJECT_OPACITY, rule=run.config.sam.level_rule)
+        partition_levels(masks, view.opacity > OBJECT_OPACITY, rule=run.config.sam.resolved().level_rule)
         for masks, view in zip(mask_sets, views.values(), strict=True)
     ]
     embeddings = embed_views(

@@ -68,43 +68,48 @@ def ask_points(
         with reduced_precision(device, dtype):
             decoded = decoder.decode(maps, inputs[part])
             every = -np.inf if refined_maps is not None else floor
-            index, scores, logits = _choose(decoder, maps, decoded, parameters.multimask_output, every)
+            index, tokens, scores, logits = _choose(decoder, maps, decoded, parameters.multimask_output, every)
         if refined_maps is None:
-            yield _raw(pixels[part], index, scores, logits)
+            yield _raw(pixels[part], index, tokens, scores, logits)
             continue
         prompts = logits.clamp(-_PROMPT_LOGITS, _PROMPT_LOGITS)[:, None]
         for again in torch.arange(len(index)).split(length):
             places = part[index[again].cpu()]
             with reduced_precision(device, dtype):
                 decoded = decoder.decode(refined_maps, inputs[places], prompts[again])
-                chosen = _choose(decoder, refined_maps, decoded, False, floor)
-            yield _raw(pixels[places], *chosen)
+                kept, _, scores, refined = _choose(decoder, refined_maps, decoded, False, floor)
+            yield _raw(pixels[places], kept, tokens[again][kept], scores, refined)
 
 
-def _raw(pixels: Tensor, index: Tensor, scores: Tensor, logits: Tensor) -> RawMasks:
-    return RawMasks(pixels[index.cpu()].numpy(), scores.float().cpu().numpy(), logits)
+def _raw(pixels: Tensor, index: Tensor, tokens: Tensor, scores: Tensor, logits: Tensor) -> RawMasks:
+    numbers = tokens.cpu().numpy().astype(np.int16), scores.float().cpu().numpy()
+    return RawMasks(pixels[index.cpu()].numpy(), *numbers, logits)
 
 
 def _choose(
     decoder: FastDecoder, maps: PictureMaps, decoded: Decoded, multimask: bool, floor: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Prompt, score and logits of the masks whose score is above the floor, in the order of the prompts."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Prompt, token, score and logits of the masks whose score is above the floor, in the order of the prompts."""
+    import torch
+
     if multimask:
         scores = decoded.scores[:, 1:]
         passes = scores > floor
         alive = passes.any(1).nonzero()[:, 0]
         logits = decoder.mask_logits(maps, decoder.narrow(decoded, alive), list(range(1, decoded.scores.shape[1])))
-        return passes.nonzero()[:, 0], scores[passes], logits[passes[alive]]
+        index, tokens = passes.nonzero().unbind(1)
+        return index, tokens, scores[passes], logits[passes[alive]]
     if decoder.falls_back is None:
         scores = decoded.scores[:, 0]
         alive = (scores > floor).nonzero()[:, 0]
-        return alive, scores[alive], decoder.mask_logits(maps, decoder.narrow(decoded, alive), [0])[:, 0]
+        logits = decoder.mask_logits(maps, decoder.narrow(decoded, alive), [0])[:, 0]
+        return alive, torch.full_like(alive, -1), scores[alive], logits
     return _choose_stable(decoder, maps, decoded, floor)
 
 
 def _choose_stable(
     decoder: FastDecoder, maps: PictureMaps, decoded: Decoded, floor: float
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The single mask where it is stable, else the best of the others.
 
     Source: sam2/modeling/sam/mask_decoder.py, `_dynamic_multimask_via_stability`.
@@ -122,4 +127,4 @@ def _choose_stable(
     rows = torch.arange(len(alive), device=token.device)
     scores = decoded.scores[alive, token]
     passes = scores > floor
-    return alive[passes], scores[passes], logits[rows, token][passes]
+    return alive[passes], token[passes] - 1, scores[passes], logits[rows, token][passes]

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float32, Int16, Int64
 
 from voxlang.core.errors import MaskError
 from voxlang.masks.fast.grid import Crop, PointCounts
@@ -27,6 +27,8 @@ class RawMasks(NamedTuple):
 
     points: Float32[np.ndarray, "n 2"]
     """Prompts in pixels of the crop."""
+    tokens: Int16[np.ndarray, "n"]
+    """Which of several outputs gave each; -1 for the single one."""
     scores: Float32[np.ndarray, "n"]
     """Predicted IoU."""
     logits: Float[Tensor, "n mh mw"]
@@ -39,6 +41,8 @@ class KeptMasks:
 
     points: Float32[np.ndarray, "n 2"]
     """Prompts in pixels."""
+    tokens: Int16[np.ndarray, "n"]
+    """Which of several outputs gave each; -1 for the single one."""
     scores: Float32[np.ndarray, "n"]
     """Predicted IoU."""
     stability: Float32[np.ndarray, "n"]
@@ -66,7 +70,8 @@ def join(parts: Sequence[KeptMasks]) -> KeptMasks:
     """All masks in one, in order; of no parts, none."""
     if not parts:
         zeros = lambda *shape: np.zeros(shape, np.float32)
-        return KeptMasks(zeros(0, 2), zeros(0), zeros(0), np.zeros(0, np.int64), zeros(0, 4), [], [])
+        none = np.zeros(0, np.int16)
+        return KeptMasks(zeros(0, 2), none, zeros(0), zeros(0), np.zeros(0, np.int64), zeros(0, 4), [], [])
     glue = lambda values: list(chain(*values)) if isinstance(values[0], list) else np.concatenate(values)
     return KeptMasks(*(glue([getattr(p, f.name) for p in parts]) for f in fields(KeptMasks)))
 
@@ -99,6 +104,7 @@ def filter_masks(raw: RawMasks, crop: Crop, size: tuple[int, int], parameters: M
     index = np.flatnonzero(stays)
     return KeptMasks(
         raw.points[index] + offset,
+        raw.tokens[index],
         raw.scores[index],
         stability[index],
         measures.area[index],
@@ -140,6 +146,8 @@ class CropCandidates:
     """Where it lies."""
     points: Float32[np.ndarray, "n 2"]
     """Prompts in pixels of the crop."""
+    tokens: Int16[np.ndarray, "n"]
+    """Which of several outputs gave each; -1 for the single one."""
     scores: Float32[np.ndarray, "n"]
     """Predicted IoU."""
     patches: list[Patch]
@@ -148,12 +156,14 @@ class CropCandidates:
 
 def crop_candidates(crop: Crop, answers: Iterable[RawMasks], lowest_cut: float) -> CropCandidates:
     """Keep all answers of a crop."""
-    points, scores, patches = [np.zeros((0, 2), np.float32)], [np.zeros(0, np.float32)], []
+    points, tokens, scores = [np.zeros((0, 2), np.float32)], [np.zeros(0, np.int16)], [np.zeros(0, np.float32)]
+    patches: list[Patch] = []
     for raw in answers:
         points.append(raw.points)
+        tokens.append(raw.tokens)
         scores.append(raw.scores)
         patches += [cut_out(logits, lowest_cut) for logits in raw.logits.cpu().numpy()]
-    return CropCandidates(crop, np.concatenate(points), np.concatenate(scores), patches)
+    return CropCandidates(crop, np.concatenate(points), np.concatenate(tokens), np.concatenate(scores), patches)
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,4 +216,5 @@ class Candidates:
         for start in range(0, len(crop.scores), n):
             part = slice(start, start + n)
             logits = [whole_logits(patch, self.low_size, self.floor.lowest_cut - 1) for patch in crop.patches[part]]
-            yield RawMasks(crop.points[part], crop.scores[part], torch.from_numpy(np.stack(logits)))
+            numbers = crop.points[part], crop.tokens[part], crop.scores[part]
+            yield RawMasks(*numbers, torch.from_numpy(np.stack(logits)))
