@@ -134,7 +134,7 @@ def test_limits_are_settings():
     assert partition_levels(boxes((10, 10, 60, 50)), area(*OBJECT), settings=strict).level.tolist() == [S]
 
 
-@pytest.mark.parametrize("rule", ["containment", "area", "percentile"])
+@pytest.mark.parametrize("rule", ["token", "containment", "area", "percentile"])
 @pytest.mark.parametrize("with_object", [True, False])
 def test_no_masks_make_an_empty_hierarchy(rule, with_object):
     object_mask = area(*OBJECT) if with_object else None

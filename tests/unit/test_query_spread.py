@@ -46,7 +46,7 @@ def test_it_solves_the_system_written_out_densely(rng):
     config = QueryConfig()
     got = spread(relevancy, values, voxel, seen)
     by_hand = dense_answer(relevancy.reshape(6, 90), voxel, seen, values, config).reshape(3, 2, 90)
-    np.testing.assert_allclose(got, by_hand, atol=1e-2)
+    np.testing.assert_allclose(got, by_hand, atol=5e-3)
     assert np.abs(got - relevancy).max() > 0.1
 
 
@@ -83,7 +83,7 @@ def test_a_spread_of_zero_and_no_voxels_leave_all_as_it_is(rng):
 def test_an_even_relevancy_stays_and_peaks_keep_their_height(prompts, rng):
     values = rng.random(SHAPE, dtype=np.float32)
     even = np.full((3, prompts, GRID.n_voxels), 0.3, np.float32)
-    np.testing.assert_allclose(spread(even, values), even, atol=1e-3)
+    np.testing.assert_allclose(spread(even, values), even, atol=1e-4)
     mixed = 0.9 * rng.random((3, prompts, GRID.n_voxels), dtype=np.float32)
     got = spread(mixed, np.zeros(SHAPE, np.float32), spread=0.5)
     assert got.min() >= 0.0 and got.max() <= 1.0 and got.dtype == np.float32
@@ -115,12 +115,9 @@ def test_evidence_reaches_the_far_end_of_a_long_thing(rng):
     reach = 1500.0**2 * (1.0 + 1e-3)
     along = 2.0 * np.eye(1500) - np.eye(1500, k=1) - np.eye(1500, k=-1)
     along[0, 0] = along[-1, -1] = 1.0
-    confidence = 0.1 + 0.9 * seen.reshape(4, 1500).mean(
-        axis=0
-    )  # the four rows are as one: they are far nearer than the ends
-    by_hand = np.linalg.solve(
-        np.diag(confidence) + reach * along, confidence * relevancy[0, 0].reshape(4, 1500).mean(axis=0)
-    )
+    # the four rows are as one: they are far nearer than the ends
+    confidence, wanted = (a.reshape(4, 1500).mean(axis=0) for a in (0.1 + 0.9 * seen, relevancy[0, 0]))
+    by_hand = np.linalg.solve(np.diag(confidence) + reach * along, confidence * wanted)
     by_hand *= np.quantile(relevancy, 0.99) / np.quantile(by_hand, 0.99)
     np.testing.assert_allclose(got.mean(axis=0), np.clip(by_hand, 0, 1), atol=0.02)
 

@@ -80,14 +80,9 @@ class MaskSet:
 
 
 def mask_set_from_dense(
-    masks: np.ndarray,
-    *,
-    predicted_iou: np.ndarray,
-    stability: np.ndarray,
-    points_uv: np.ndarray,
-    token: np.ndarray | None = None,
+    masks: np.ndarray, *, predicted_iou: np.ndarray, stability: np.ndarray, points_uv: np.ndarray
 ) -> MaskSet:
-    """Pack boolean masks [n h w] (n may be 0); boxes are measured from the masks, and no token is known by default."""
+    """Pack boolean masks [n h w] (n may be 0) of no known token; boxes are measured from the masks."""
     n, height, width = masks.shape
     boxes = np.zeros((n, 4), np.int32)
     for i, mask in enumerate(masks):
@@ -107,7 +102,7 @@ def mask_set_from_dense(
         np.asarray(predicted_iou, np.float32).reshape(n),
         np.asarray(stability, np.float32).reshape(n),
         np.asarray(points_uv, np.float32).reshape(n, 2),
-        np.full(n, -1, np.int16) if token is None else np.asarray(token, np.int16),
+        np.full(n, -1, np.int16),
     )
 
 

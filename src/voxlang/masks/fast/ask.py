@@ -90,8 +90,6 @@ def _choose(
     decoder: FastDecoder, maps: PictureMaps, decoded: Decoded, multimask: bool, floor: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Prompt, token, score and logits of the masks whose score is above the floor, in the order of the prompts."""
-    import torch
-
     if multimask:
         scores = decoded.scores[:, 1:]
         passes = scores > floor
@@ -103,7 +101,7 @@ def _choose(
         scores = decoded.scores[:, 0]
         alive = (scores > floor).nonzero()[:, 0]
         logits = decoder.mask_logits(maps, decoder.narrow(decoded, alive), [0])[:, 0]
-        return alive, torch.full_like(alive, -1), scores[alive], logits
+        return alive, alive.new_full(alive.shape, -1), scores[alive], logits
     return _choose_stable(decoder, maps, decoded, floor)
 
 
