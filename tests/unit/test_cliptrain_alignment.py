@@ -144,10 +144,11 @@ def test_naming_loss_by_hand():
     texts = torch.eye(3)
     pictures = torch.tensor([[2.0, 0.0, 0.0], [0.0, 0.6, 0.8], [1.0, 1.0, 1.0]])
     right = torch.tensor([[True, False, False], [True, True, False], [False, False, False]])
-    first = -np.log(np.exp(5.0) / (np.exp(5.0) + 2.0))
-    shares = np.exp([0.0, 3.0, 4.0])
-    second = -np.log(shares[:2].sum() / shares.sum())
-    assert float(naming_loss(pictures, texts, right, 5.0)) == pytest.approx((first + second) / 2, rel=1e-5)
+    share = lambda logits, own: np.exp(np.asarray(logits)[own]).sum() / np.exp(logits).sum()
+    third = 5.0 / np.sqrt(3.0)
+    by_pictures = -np.log([share([5.0, 0.0, 0.0], [0]), share([0.0, 3.0, 4.0], [0, 1])]).mean()
+    by_texts = -np.log([share([5.0, 0.0, third], [0, 1]), share([0.0, 3.0, third], [1])]).mean()
+    assert float(naming_loss(pictures, texts, right, 5.0)) == pytest.approx(by_pictures + by_texts, rel=1e-5)
     assert float(naming_loss(pictures[2:], texts, right[2:], 5.0)) == 0.0
 
 

@@ -1,4 +1,4 @@
-"""Pictures choose their own names: one noun of each kind of part and all nouns of absent things stand side by side.
+"""Pictures choose their names and names their pictures; a noun of each kind and all nouns of absent things take part.
 
 A classifier of kinds never meets a word, and a map that brings the mean picture of each kind near its names is blind to
 which of two like names a picture is nearer to. So the image tower learns to choose among names while it learns kinds,
@@ -69,18 +69,29 @@ def naming_loss(
     right: Bool[torch.Tensor, "b k"],
     logit_scale: float,
 ) -> Float32[torch.Tensor, ""]:
-    """Minus the logarithm of the share that the right texts get of a softmax; a picture of nothing is left out.
+    """Pictures choose their names and names their pictures: the sum of both cross-entropies.
+
+    A query asks the second: which of the masks is the one that a text means? Pictures of nothing choose no name, and
+    names without a picture choose none, but both stand among what others choose from.
 
     Args:
         pictures: vectors of any length.
         texts: unit vectors.
         right: which texts each picture should choose.
         logit_scale: factor on cosines.
+
+    Source: the symmetric loss of CLIP, arXiv 2103.00020, figure 3.
     """
-    named = right.any(dim=1)
-    shares = (logit_scale * normalize(pictures, dim=-1) @ texts.T).log_softmax(dim=-1)
-    own = shares.masked_fill(~right, -torch.inf)[named].logsumexp(dim=-1)
-    return -own.sum() / named.sum().clamp(min=1)
+    logits = logit_scale * normalize(pictures, dim=-1) @ texts.T
+    return _choice_loss(logits, right) + _choice_loss(logits.T, right.T)
+
+
+def _choice_loss(logits: Float32[torch.Tensor, "n m"], right: Bool[torch.Tensor, "n m"]) -> Float32[torch.Tensor, ""]:
+    """Minus the logarithm of the share that the right columns get of each row's softmax; rows without one left out."""
+    some = right.any(dim=1)
+    shares = logits[some].log_softmax(dim=-1)
+    own = shares.masked_fill(~right[some], -torch.inf).logsumexp(dim=-1)
+    return -own.sum() / some.sum().clamp(min=1)
 
 
 def taught_names(
