@@ -42,13 +42,22 @@ def test_whole_part_small_by_nesting():
 
 def test_a_model_whose_tokens_are_levels_says_them_itself():
     masks = boxes(OBJECT, (10, 10, 40, 50), (12, 12, 22, 22), (50, 10, 90, 50))
-    said = dataclasses.replace(masks, token=np.array([2, 0, -1, 1], np.int16))
+    said = dataclasses.replace(masks, token=np.array([1, 2, 0, -1], np.int16))
     hierarchy = partition_levels(said, area(*OBJECT), rule="token")
-    assert hierarchy.level.tolist() == [W, S, S, P], "the third does not know: containment says small"
-    assert hierarchy.parent.tolist() == [-1, 0, 0, 0]
-    assert hierarchy.masks.token.tolist() == [2, 0, -1, 1]
+    assert hierarchy.level.tolist() == [P, W, S, P], "the last does not know: containment says part"
+    assert hierarchy.parent.tolist() == [-1, -1, 1, -1]
+    assert hierarchy.masks.token.tolist() == [1, 2, 0, -1]
     silent = partition_levels(masks, area(*OBJECT), rule="token")
     assert silent.level.tolist() == partition_levels(masks, area(*OBJECT)).level.tolist() == [W, P, S, P]
+
+
+@pytest.mark.parametrize(("box", "level"), [((10, 10, 26, 27), P), ((10, 10, 25, 26), S)])
+@pytest.mark.parametrize("has_object", [True, False])
+def test_what_is_large_on_the_object_is_not_small_whatever_its_token_says(box, level, has_object):
+    # shares 272/3200 = 0.085, 240/3200 = 0.075 of the object, or of the union of the masks
+    masks = dataclasses.replace(boxes(OBJECT, box), token=np.array([2, 0], np.int16))
+    hierarchy = partition_levels(masks, area(*OBJECT) if has_object else None, rule="token")
+    assert hierarchy.level.tolist() == [W, level]
 
 
 def test_deeper_nesting_is_squeezed_and_parents_stay_one_level_up():

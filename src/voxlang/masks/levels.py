@@ -41,8 +41,9 @@ def partition_levels(
         masks: the masks of one picture.
         object_mask: pixels of the object (opacity above a threshold). Without it the object is the union of all masks
             and each root is an object of its own.
-        rule: "containment", "token" (the output that gave a mask, or containment where that is not known), "area"
-            (fractions of the picture) or "percentile" (of the areas of these masks).
+        rule: "containment", "token" (the output that gave a mask, but nothing above `part_share` of the object is
+            SMALL; containment where the output is not known), "area" (fractions of the picture) or "percentile" (of
+            the areas of these masks).
         settings: the numbers; by default the ones of `LevelSettings()`.
 
     Returns:
@@ -74,7 +75,7 @@ def partition_levels(
     if rule in ("containment", "token"):
         level = _levels_by_containment(masks, nesting, object_mask, s)
         if rule == "token":
-            level = np.where(masks.token >= 0, masks.token, level)
+            level = np.where(masks.token >= 0, _levels_by_token(masks, nesting, object_mask, s), level)
     else:
         level = _levels_by_area(masks, rule, s)
     return MaskHierarchy(masks, level, _parents(nesting, level))
@@ -153,6 +154,21 @@ def _levels_by_containment(
     return level
 
 
+def _levels_by_token(
+    masks: MaskSet, nesting: _Nesting, object_mask: np.ndarray | None, s: LevelSettings
+) -> Int16[np.ndarray, "n"]:
+    """What the tokens say, but nothing that is large on the object is SMALL: there the model wavers between views."""
+    is_large = nesting.area >= s.part_share * _object_px(masks, object_mask)
+    return np.where((masks.token == Level.SMALL) & is_large, np.int16(Level.PART), masks.token)
+
+
+def _object_px(masks: MaskSet, object_mask: np.ndarray | None) -> int:
+    """Pixels of the object, or of the union of all masks."""
+    if object_mask is not None:
+        return int(object_mask.sum())
+    return int(np.bitwise_count(np.bitwise_or.reduce(masks.packed, axis=0)).sum(dtype=np.int64))
+
+
 def _shares(
     masks: MaskSet, nesting: _Nesting, object_mask: np.ndarray | None, s: LevelSettings
 ) -> tuple[Float64[np.ndarray, "n"], Float64[np.ndarray, "n"]]:
@@ -162,15 +178,13 @@ def _shares(
     n = len(masks)
     if n == 0:
         return np.zeros(0), np.zeros(0)
+    of_object = nesting.area / _object_px(masks, object_mask)
     if object_mask is None:
-        union = np.bitwise_count(np.bitwise_or.reduce(masks.packed, axis=0)).sum(dtype=np.int64)
-        of_object = nesting.area / union
         return of_object, (of_object >= s.min_component_share).astype(float)
     labels, _ = ndimage.label(object_mask, structure=np.ones((3, 3), int))
     component_area = np.bincount(labels.ravel())
     component_area[0] = 0
     total = component_area.sum()
-    of_object = nesting.area / total
     of_component = np.zeros(n)
     for i in np.flatnonzero(~nesting.inside.any(axis=1)).tolist():
         touched = np.bincount(labels[masks.dense(i)], minlength=len(component_area))

@@ -147,7 +147,8 @@ class LevelSettings(BaseModel):
     min_component_share: float = Field(0.01, ge=0, le=1)
     """Connected pieces below this share of all the object's pixels are specks: they do not count as objects."""
     part_share: float = Field(0.08, gt=0, le=1)
-    """A root too small for WHOLE and without inner masks is PART from this share of the object on, else SMALL."""
+    """A root too small for WHOLE and without inner masks is PART from this share of the object on, else SMALL. By
+    token, what the model calls SMALL is PART from this share on."""
     small_share: float = Field(0.02, ge=0, le=1)
     """A mask directly inside a WHOLE, without inner masks and below this share of it, is SMALL."""
     area_fractions: tuple[float, float] = (0.01, 0.1)
