@@ -7,7 +7,7 @@ import pytest
 
 from voxlang.core.errors import ConfigError, MaskError
 from voxlang.core.levels import Level
-from voxlang.masks.levels import pairwise_overlap_px, partition_levels
+from voxlang.masks.levels import levels_digest, pairwise_overlap_px, partition_levels
 from voxlang.masks.settings import LevelSettings
 from voxlang.masks.types import mask_set_from_dense
 
@@ -58,6 +58,13 @@ def test_what_is_large_on_the_object_is_not_small_whatever_its_token_says(box, l
     masks = dataclasses.replace(boxes(OBJECT, box), token=np.array([2, 0], np.int16))
     hierarchy = partition_levels(masks, area(*OBJECT) if has_object else None, rule="token")
     assert hierarchy.level.tolist() == [W, level]
+
+
+def test_the_digest_of_levels_tells_rules_and_numbers_apart():
+    digests = {levels_digest(rule) for rule in ("token", "containment", "area", "percentile")}
+    digests.add(levels_digest("token", LevelSettings(part_share=0.1)))
+    assert len(digests) == 5
+    assert levels_digest("token") == levels_digest("token", LevelSettings())
 
 
 def test_deeper_nesting_is_squeezed_and_parents_stay_one_level_up():

@@ -14,11 +14,19 @@ from typing import get_args
 import numpy as np
 from jaxtyping import Bool, Float64, Int16, Int32, Int64
 
+from voxlang.core.digest import digest_json
 from voxlang.core.errors import ConfigError, MaskError
 from voxlang.core.levels import Level
 from voxlang.masks.settings import LevelRule, LevelSettings
 from voxlang.masks.types import MaskHierarchy, MaskSet
 
+_RULES: dict[LevelRule, str] = {
+    "token": "what the token says, but nothing above part_share is small; containment where there is no token",
+    "containment": "nesting and shares of the object",
+    "area": "fractions of the picture",
+    "percentile": "percentiles of the areas",
+}
+"""What each rule does, in words that change when it does: caches of its levels are told apart by them."""
 _CHUNK_PX = 1 << 14
 """Pixels unpacked at a time: bounds the memory of the pairwise overlaps."""
 
@@ -79,6 +87,11 @@ def partition_levels(
     else:
         level = _levels_by_area(masks, rule, s)
     return MaskHierarchy(masks, level, _parents(nesting, level))
+
+
+def levels_digest(rule: LevelRule, settings: LevelSettings | None = None) -> str:
+    """Digest of all that decides the levels of given masks: what the rule does, and its numbers."""
+    return digest_json([_RULES[rule], (settings or LevelSettings()).model_dump(mode="json")])
 
 
 def pairwise_overlap_px(masks: MaskSet, on_object: np.ndarray | None = None) -> Int64[np.ndarray, "n n"]:

@@ -18,7 +18,7 @@ from voxlang.embed.encoder import ImageTextEncoder, load_encoder
 from voxlang.masks.fast.grid import PointCounts, count_points
 from voxlang.masks.fast.parameters import MaskParameters
 from voxlang.masks.generate import sam_generator_from_settings
-from voxlang.masks.levels import partition_levels
+from voxlang.masks.levels import levels_digest, partition_levels
 from voxlang.masks.paint import OVERLAP_RULE, level_panels, save_png
 from voxlang.masks.settings import OBJECT_OPACITY
 from voxlang.masks.types import ViewMaskGenerator
@@ -107,7 +107,7 @@ def target_inputs(run: Run, plan: ViewPlan, generator: ViewMaskGenerator, encode
     return {
         **plan.inputs,
         "SAM weights and thresholds": generator.id,
-        "level rule": digest_json([run.config.sam.resolved().level_rule, OVERLAP_RULE]),
+        "level rule": digest_json([levels_digest(run.config.sam.resolved().level_rule), OVERLAP_RULE]),
         "image-text encoder": encoder.id.digest,
         "crop policy": policy_digest(run.config.embed.policy, background=run.config.embed.background),
     }
