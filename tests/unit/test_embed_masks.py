@@ -45,7 +45,7 @@ def picture(rng):
     return rng.random((40, 56, 3), dtype=np.float32)
 
 
-@pytest.mark.parametrize("policy", ["masked", "context", "box", "dual"])
+@pytest.mark.parametrize("policy", ["masked", "context", "box", "dual", "triple"])
 def test_batches_equal_one_at_a_time(picture, rng, policy):
     masks, encoder = random_masks(rng, 11), MeanColour()
     together = embed_masks(picture, masks, encoder, policy=policy, batch_size=4)
@@ -54,12 +54,15 @@ def test_batches_equal_one_at_a_time(picture, rng, policy):
     assert together.encoder == encoder.id
 
 
-def test_dual_is_the_mean_direction_of_masked_and_context(picture, rng):
+@pytest.mark.parametrize(
+    ("policy", "weights"),
+    [("dual", {"masked": 1.0, "context": 1.0}), ("triple", {"masked": 2.0, "context": 1.0, "box": 1.0})],
+)
+def test_some_policies_are_the_mean_direction_of_others(picture, rng, policy, weights):
     masks, encoder = random_masks(rng, 5), MeanColour()
-    parts = [embed_masks(picture, masks, encoder, policy=p).vectors for p in ("masked", "context")]
-    expected = parts[0] + parts[1]
+    expected = sum(w * embed_masks(picture, masks, encoder, policy=p).vectors for p, w in weights.items())
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-    np.testing.assert_allclose(embed_masks(picture, masks, encoder, policy="dual").vectors, expected, atol=1e-6)
+    np.testing.assert_allclose(embed_masks(picture, masks, encoder, policy=policy).vectors, expected, atol=1e-6)
 
 
 def test_vector_is_that_of_the_crop(picture, rng):

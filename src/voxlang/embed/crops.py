@@ -5,6 +5,7 @@ Policies:
     context  a wider square; outside the mask the picture is blurred and dimmed
     box      the plain picture in a tight square
     dual     not a crop of its own: `embed_masks` averages the vectors of masked and context
+    triple   the same of masked, counted twice, context and box
 """
 
 from __future__ import annotations

@@ -16,6 +16,12 @@ from voxlang.embed.settings import NEUTRAL_GREY, CropPolicy
 from voxlang.embed.types import MaskEmbeddings
 from voxlang.masks.types import MaskSet
 
+_AVERAGED: dict[CropPolicy, dict[CropPolicy, float]] = {
+    "dual": {"masked": 1.0, "context": 1.0},
+    "triple": {"masked": 2.0, "context": 1.0, "box": 1.0},
+}
+"""Policies that take the mean direction of several crops, and the weight of each."""
+
 Picture = Float32[np.ndarray, "h w 3"] | UInt8[np.ndarray, "h w 3"]
 
 
@@ -34,7 +40,7 @@ def embed_masks(
         rgb: the view's picture, float in [0, 1] or bytes.
         masks: its masks, none of them empty.
         encoder: what makes the vectors.
-        policy: masked, context, box, dual for the mean of masked and context, or pooled for dense features.
+        policy: masked, context, box, dual or triple for the mean of several of them, or pooled for dense features.
         batch_size: crops per call of the encoder.
         background: colour around masked crops and beyond the picture's border.
 
@@ -67,16 +73,16 @@ def embed_views(
         )
     if policy == "pooled":
         return _split(pooled_vectors(pictures, mask_sets, encoder), mask_sets, encoder)
-    policies: tuple[CropPolicy, ...] = ("masked", "context") if policy == "dual" else (policy,)
-    parts = []
-    for single in policies:
+    weights = _AVERAGED.get(policy, {policy: 1.0})
+    tables = []
+    for single in weights:
         crops = [
             ViewCrops(rgb, masks, policy=single, size=encoder.image_size, background=background)
             for rgb, masks in zip(pictures, mask_sets, strict=True)
         ]
         vectors = [encoder.encode_images(batch) for batch in _batches(crops, batch_size)]
-        parts.append(np.concatenate([np.zeros((0, encoder.id.dim), np.float32), *vectors]))
-    table = parts[0] if len(parts) == 1 else _mean_direction(*parts)
+        tables.append(np.concatenate([np.zeros((0, encoder.id.dim), np.float32), *vectors]))
+    table = tables[0] if len(tables) == 1 else _mean_direction(tables, list(weights.values()))
     return _split(table, mask_sets, encoder)
 
 
@@ -94,8 +100,8 @@ def _batches(views: list[ViewCrops], batch_size: int) -> Iterator[np.ndarray]:
         yield np.concatenate([views[v].batch(chunk[chunk[:, 0] == v, 1]) for v in np.unique(chunk[:, 0])])
 
 
-def _mean_direction(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Unit vectors along a + b; where the two cancel, `a` stays."""
-    total = a + b
+def _mean_direction(tables: list[np.ndarray], weights: list[float]) -> np.ndarray:
+    """Unit vectors along the weighted sum; where all cancel, the first stays."""
+    total = sum(w * table for w, table in zip(weights, tables, strict=True))
     norms = np.linalg.norm(total, axis=1, keepdims=True)
-    return np.where(norms > 1e-6, total / np.maximum(norms, 1e-6), a).astype(np.float32)
+    return np.where(norms > 1e-6, total / np.maximum(norms, 1e-6), tables[0]).astype(np.float32)

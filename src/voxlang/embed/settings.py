@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-CropPolicy = Literal["masked", "context", "box", "dual", "pooled"]
+CropPolicy = Literal["masked", "context", "box", "dual", "triple", "pooled"]
 """How a mask becomes a picture; see `voxlang.embed.crops`, and `voxlang.embed.dense` for "pooled"."""
 
 MICRO_DIRECTORY = "voxlang_clip_micro"
@@ -36,7 +36,8 @@ class EmbedConfig(BaseModel):
     """Folder in which weights are looked for."""
     policy: CropPolicy = "masked"
     """masked: the mask alone on the background; context: its surroundings blurred and dimmed; box: a plain crop; dual:
-    the mean of the vectors of masked and context; pooled: dense features of the view, averaged in the mask."""
+    the mean of the vectors of masked and context; triple: that of masked, counted twice, context and box; pooled: dense
+    features of the view, averaged in the mask."""
     background: tuple[float, float, float] = NEUTRAL_GREY
     """Colour around masked crops and beyond the picture's border, red green blue in [0, 1]."""
     batch_size: int = Field(default=64, ge=1)
