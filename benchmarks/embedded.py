@@ -146,7 +146,8 @@ def main(
     for o in objects:
         pictures.setdefault(o.family, []).extend(map(LabelledPicture, o.rgb, o.part_index))
     points = {f: score_points(generator.model, p, rng=np.random.default_rng(0)) for f, p in pictures.items()}
-    text = measure_text(objects, load_encoder(EmbedConfig(model=encoder)), unseen_families=unseen)
+    embed = EmbedConfig(model=encoder)
+    text = measure_text(objects, load_encoder(embed), embed.crop_policy, unseen_families=unseen)
     seconds = seconds_per_view(generator, [o.rgb[0] for o in objects[:5]], threads=threads)
     panels = {f"predicted IoU, {name}": m.calibration for name, m in masks.items()}
     save_calibration_figure(out / "calibration.png", panels | {"relevancy": {"names": text.calibration}})

@@ -44,9 +44,10 @@ def main(config: Path, smoke: Flag = False, evaluate: Flag = False) -> None:
         print(f"{result.seconds:.0f} s on {result.n_crops} crops; right among all concepts: {result.image.top1:.3f}")
         export_model(result, recipe)
     encoder = load_encoder(EmbedConfig(model=f"local-dir:{recipe.export_dir}"))
-    print(json.dumps(measure(encoder, crop_set(encoder, recipe.dev_dirs)), indent=1))
+    policy = EmbedConfig().crop_policy
+    print(json.dumps(measure(encoder, crop_set(encoder, recipe.dev_dirs, policy=policy)), indent=1))
     if recipe.crops.found_per_view:
-        crops = crop_set(encoder, recipe.dev_dirs, generator=mask_generator_of(recipe.crops))
+        crops = crop_set(encoder, recipe.dev_dirs, policy=policy, generator=mask_generator_of(recipe.crops))
         named = {key: value for key, value in measure(encoder, crops).items() if key in NAMING}
         print(f"{len(crops.vectors)} masks of the micro SAM 2: {json.dumps(named)}")
 

@@ -40,7 +40,7 @@ def drawn_scenes(seed=1000, family="bonsai"):
 
 
 def test_perfect_crops_show_exactly_the_parts():
-    crops = cut_crops(drawn_scenes(), CropsConfig(size_px=24, min_area_px=30), perfect=True)
+    crops = cut_crops(drawn_scenes(), CropsConfig(size_px=24, min_area_px=30), policies=("masked",))
     assert sorted(crops.parts[:, 0].tolist()) == [1, 2, 3, 4] and (crops.view == 0).all()
     pot = crops.images[crops.parts[:, 0].tolist().index(2)].astype(int)
     # the pot is 20x10; the square around it has 24 rows and columns, so nothing is resized
@@ -51,12 +51,12 @@ def test_perfect_crops_show_exactly_the_parts():
 
 
 def test_small_parts_are_left_out_and_equal_regions_share_their_names():
-    crops = cut_crops(drawn_scenes(), CropsConfig(size_px=16, min_area_px=100), perfect=True)
+    crops = cut_crops(drawn_scenes(), CropsConfig(size_px=16, min_area_px=100), policies=("masked",))
     assert sorted(crops.parts[:, 0].tolist()) == [1, 2, 4]
     scenes = drawn_scenes()
     scenes.part_index[0, 1][scenes.part_index[0, 1] == 4] = -1
     scenes.part_index[0, 1, 4:12, 6:14] = 4
-    crops = cut_crops(scenes, CropsConfig(size_px=16, min_area_px=30), perfect=True)
+    crops = cut_crops(scenes, CropsConfig(size_px=16, min_area_px=30), policies=("masked",))
     names = {tuple(sorted(p)) for p in crops.parts.tolist()}
     assert (-1, 3, 4) in names, "the small part covers all that is seen of the foliage"
 
@@ -139,7 +139,7 @@ def test_found_masks_are_cut_beside_the_true_ones(tmp_path):
     assert found.parts[len(alone) :, 0].tolist() == [3, 2, 1] and found.level[len(alone) :].tolist() == [0, 1, 2]
     corner = found.images[len(alone) + 1].astype(int)
     assert ((corner == (0, 0, 200)).all(axis=-1)).sum() > 0 and (corner[..., 1] <= 128).all()
-    only = cut_crops(drawn_scenes(), config, perfect=True, generator=FakeGenerator())
+    only = cut_crops(drawn_scenes(), config, policies=("masked",), generator=FakeGenerator())
     np.testing.assert_array_equal(only.images, found.images[len(alone) :])
     one = cut_crops(drawn_scenes(), config.model_copy(update={"found_per_view": 1}), generator=FakeGenerator())
     assert len(one) == len(alone) + 1

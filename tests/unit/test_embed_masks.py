@@ -7,6 +7,7 @@ from voxlang.core.errors import ConfigError, MaskError
 from voxlang.embed.crops import mask_crops
 from voxlang.embed.embed_masks import embed_masks, embed_views
 from voxlang.embed.preprocess import Preprocess, device_name, unit_vectors_in_batches
+from voxlang.embed.settings import EmbedConfig
 from voxlang.embed.types import EncoderId
 from voxlang.masks.types import mask_set_from_dense
 
@@ -149,3 +150,9 @@ def test_device_names():
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="embed.device cpu"):  # noqa: RUF043
             device_name("cuda:0")
+
+
+def test_the_embedded_model_sees_three_crops_of_a_mask_and_others_one():
+    assert EmbedConfig().crop_policy == "triple"
+    assert EmbedConfig(model="ViT-B-16").crop_policy == EmbedConfig(family="clipseg").crop_policy == "masked"
+    assert EmbedConfig(policy="box").crop_policy == "box"

@@ -64,7 +64,7 @@ def test_masks_that_know_the_truth_find_everything_on_the_same_level():
 
 
 def test_text_by_colour():
-    text = unwrapped(measure_text)([toys()], ColorEncoder())
+    text = unwrapped(measure_text)([toys()], ColorEncoder(), "masked")
     assert text.crops == 6
     assert text.retrieval["training names"] == {"top1": 1.0, "top5": 1.0}
     assert np.isnan(text.retrieval["names of unseen families"]["top1"]), "no family is unseen"
@@ -74,7 +74,7 @@ def test_text_by_colour():
 
 
 def test_names_of_unseen_families_are_counted_apart():
-    text = unwrapped(measure_text)([toys()], ColorEncoder(), unseen_families=["toys"])
+    text = unwrapped(measure_text)([toys()], ColorEncoder(), "masked", unseen_families=["toys"])
     assert text.retrieval["names of unseen families"]["top1"] == 1.0
     assert np.isnan(text.retrieval["training names"]["top1"])
     assert text.as_dict()["calibration"]["expected_error"] == pytest.approx(text.calibration.expected_error, abs=1e-4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,15 +55,19 @@ class Crops:
 
 
 def cut_crops(
-    scenes: StoredScenes, config: CropsConfig, *, perfect: bool = False, generator: MaskGenerator | None = None
+    scenes: StoredScenes,
+    config: CropsConfig,
+    *,
+    policies: Sequence[CropPolicy] = (),
+    generator: MaskGenerator | None = None,
 ) -> Crops:
     """Crops of the parts seen in each view.
 
     Args:
         scenes: views of one phantom.
         config: how to cut.
-        perfect: for evaluation, the masked policy and no junk: true masks as they are, or with a generator all that
-            it finds and that stands for a part.
+        policies: for evaluation, each mask cut by all of these, one after the other, and no junk: true masks as they
+            are, or with a generator all that it finds and that stands for a part.
         generator: cut the masks it finds in the first `found_views` as well, at most `found_per_view` of those that
             stand for a part.
     """
@@ -76,8 +81,9 @@ def cut_crops(
             masks = generator.generate(rgb, foreground=shown).all_dense()
             masks = masks[masks.sum(axis=(1, 2)) >= config.min_area_px]
             found = [(r, m) for r, m in zip(regions_of_masks(masks, regions), masks, strict=True) if r is not None]
-        if perfect:
-            here = [_Cut(mask, region, "masked") for region, mask in (found if generator else regions.items())]
+        if policies:
+            whole = found if generator else regions.items()
+            here = [_Cut(mask, region, policy) for region, mask in whole for policy in policies]
         else:
             here = [*_true_cuts(index, regions, config, rng), *_junk_cuts(index, regions, config, rng)]
             here += _found_cuts(found, config, rng)

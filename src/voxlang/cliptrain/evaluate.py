@@ -14,7 +14,9 @@ from voxlang.cliptrain.config import CropsConfig
 from voxlang.cliptrain.crops_data import CropPool, cut_crops
 from voxlang.cliptrain.nouns import HELD_OUT, held_out_from_teacher
 from voxlang.core.errors import ConfigError
+from voxlang.embed.embed_masks import averaged_policies, mean_direction
 from voxlang.embed.encoder import ImageTextEncoder
+from voxlang.embed.settings import CropPolicy
 from voxlang.masks.types import MaskGenerator
 from voxlang.query.config import CANONICAL_NEGATIVES, QUERY_TEMPLATES
 from voxlang.scenes.buffer import StoredScenes, read_scenes, scene_files
@@ -28,7 +30,7 @@ OBJECT_VIEWS = 10_000
 
 @dataclass(frozen=True, eq=False)
 class CropSet:
-    """Crops of true masks as vectors, with what they show."""
+    """Masks as vectors, with what they show."""
 
     vectors: Float32[np.ndarray, "n d"]
     """Unit vectors."""
@@ -61,6 +63,7 @@ def crop_set(
     encoder: ImageTextEncoder,
     folders: Sequence[str | Path],
     *,
+    policy: CropPolicy = "masked",
     min_area_px: int = 60,
     generator: MaskGenerator | None = None,
 ) -> CropSet:
@@ -72,23 +75,27 @@ def crop_set(
     files = [f for folder in folders for f in scene_files(folder)]
     if not files:
         raise ConfigError("files scenes_*.npz", got="none", where=str(list(folders)), do="write views first")
-    return crops_of(encoder, map(read_scenes, files), min_area_px=min_area_px, generator=generator)
+    return crops_of(encoder, map(read_scenes, files), policy=policy, min_area_px=min_area_px, generator=generator)
 
 
 def crops_of(
     encoder: ImageTextEncoder,
     scenes: Iterable[StoredScenes],
     *,
+    policy: CropPolicy = "masked",
     min_area_px: int = 60,
     generator: MaskGenerator | None = None,
 ) -> CropSet:
-    """Masked crops of the true masks of all views of some objects, or of the masks found that stand for a part."""
+    """The true masks of all views of some objects as vectors, or the masks found that stand for a part."""
+    weights = averaged_policies(policy)
     config = CropsConfig(size_px=encoder.image_size, min_area_px=min_area_px)
-    crops = [cut_crops(s, config, perfect=True, generator=generator) for s in scenes]
+    crops = [cut_crops(s, config, policies=tuple(weights), generator=generator) for s in scenes]
     table = ConceptTable((c.family, c.tree) for c in crops)
     pool = CropPool(crops, table, bonsai_share=1.0 / 6.0)
     views = np.concatenate([c.view.astype(np.int64) + OBJECT_VIEWS * i for i, c in enumerate(crops)])
-    return CropSet(encoder.encode_images(pool.images), pool.concepts, views, table)
+    each = encoder.encode_images(pool.images).reshape(-1, len(weights), encoder.id.dim).swapaxes(0, 1)
+    vectors = mean_direction(each, list(weights.values()))
+    return CropSet(vectors, pool.concepts[:: len(weights)], views[:: len(weights)], table)
 
 
 def evaluate(encoder: ImageTextEncoder, crops: CropSet) -> dict[str, float]:

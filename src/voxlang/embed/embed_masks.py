@@ -73,7 +73,7 @@ def embed_views(
         )
     if policy == "pooled":
         return _split(pooled_vectors(pictures, mask_sets, encoder), mask_sets, encoder)
-    weights = _AVERAGED.get(policy, {policy: 1.0})
+    weights = averaged_policies(policy)
     tables = []
     for single in weights:
         crops = [
@@ -82,7 +82,7 @@ def embed_views(
         ]
         vectors = [encoder.encode_images(batch) for batch in _batches(crops, batch_size)]
         tables.append(np.concatenate([np.zeros((0, encoder.id.dim), np.float32), *vectors]))
-    table = tables[0] if len(tables) == 1 else _mean_direction(tables, list(weights.values()))
+    table = mean_direction(np.stack(tables), list(weights.values()))
     return _split(table, mask_sets, encoder)
 
 
@@ -100,8 +100,15 @@ def _batches(views: list[ViewCrops], batch_size: int) -> Iterator[np.ndarray]:
         yield np.concatenate([views[v].batch(chunk[chunk[:, 0] == v, 1]) for v in np.unique(chunk[:, 0])])
 
 
-def _mean_direction(tables: list[np.ndarray], weights: list[float]) -> np.ndarray:
-    """Unit vectors along the weighted sum; where all cancel, the first stays."""
-    total = sum(w * table for w, table in zip(weights, tables, strict=True))
+def averaged_policies(policy: CropPolicy) -> dict[CropPolicy, float]:
+    """The crops that a policy makes of a mask, and the weight of each one's vector."""
+    return _AVERAGED.get(policy, {policy: 1.0})
+
+
+def mean_direction(tables: Float32[np.ndarray, "k n d"], weights: Sequence[float]) -> Float32[np.ndarray, "n d"]:
+    """Unit vectors along the weighted sum of k tables of them; the first where all cancel, or where it is alone."""
+    if len(tables) == 1:
+        return tables[0]
+    total = np.tensordot(np.asarray(weights, np.float32), tables, axes=1)
     norms = np.linalg.norm(total, axis=1, keepdims=True)
     return np.where(norms > 1e-6, total / np.maximum(norms, 1e-6), tables[0]).astype(np.float32)

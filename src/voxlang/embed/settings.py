@@ -34,13 +34,19 @@ class EmbedConfig(BaseModel):
     """For an open_clip name: a tag such as laion2b_s34b_b88k, or a weights file."""
     checkpoints: Path = Path("checkpoints")
     """Folder in which weights are looked for."""
-    policy: CropPolicy = "masked"
+    policy: CropPolicy | None = None
     """masked: the mask alone on the background; context: its surroundings blurred and dimmed; box: a plain crop; dual:
     the mean of the vectors of masked and context; triple: that of masked, counted twice, context and box; pooled: dense
-    features of the view, averaged in the mask."""
+    features of the view, averaged in the mask. Without it triple with the embedded model, which is quick, and masked
+    with all others."""
     background: tuple[float, float, float] = NEUTRAL_GREY
     """Colour around masked crops and beyond the picture's border, red green blue in [0, 1]."""
     batch_size: int = Field(default=64, ge=1)
     """Crops or texts per forward pass."""
     device: str = "auto"
     """auto (CUDA when there is one), cpu, cuda or cuda:N."""
+
+    @property
+    def crop_policy(self) -> CropPolicy:
+        """The policy, or the model's own where none is given."""
+        return self.policy or ("triple" if self.family == "open_clip" and self.model == "micro" else "masked")

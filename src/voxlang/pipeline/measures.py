@@ -14,6 +14,7 @@ from voxlang.cliptrain.nouns import HELD_OUT, absent_nouns
 from voxlang.core.errors import QueryError
 from voxlang.core.levels import LEVELS
 from voxlang.embed.encoder import ImageTextEncoder, load_encoder
+from voxlang.embed.settings import CropPolicy
 from voxlang.evaluate.calibration import CalibrationCurve, calibration_curve
 from voxlang.masks.generate import SamGenerator, sam_generator_from_settings
 from voxlang.masks.levels import partition_levels
@@ -107,10 +108,14 @@ def measure_masks(
 
 
 def measure_text(
-    objects: Sequence[StoredScenes], encoder: ImageTextEncoder, *, unseen_families: Sequence[str] = ()
+    objects: Sequence[StoredScenes],
+    encoder: ImageTextEncoder,
+    policy: CropPolicy,
+    *,
+    unseen_families: Sequence[str] = (),
 ) -> TextMeasures:
     """Text to part among all parts of all objects, by kind of text, and what is not there."""
-    crops = crops_of(encoder, objects)
+    crops = crops_of(encoder, objects, policy=policy)
     concepts = crops.table.concepts
     names = lambda unseen: sorted({c.name for c in concepts if (c.family in unseen_families) is unseen})
     kinds = {
@@ -168,7 +173,9 @@ def measure_run(run: Run) -> dict[str, Any]:
     with run.clock.stage("measure models"):
         views = truth_views(run)
         masks = measure_masks([views], sam_generator_from_settings(run.config.sam), automatic_views=len(views.rgb))
-        text = measure_text([views], load_encoder(run.config.embed))
+        policy = run.config.embed.crop_policy
+        policy = "masked" if policy == "pooled" else policy  # pooled vectors come of no crop
+        text = measure_text([views], load_encoder(run.config.embed), policy)
     for score in masks.points:
         print(
             f"evaluate: point to {score.level}: IoU {score.best_iou:.3f} best of three, {score.own_iou:.3f} own token"

@@ -109,7 +109,7 @@ def target_inputs(run: Run, plan: ViewPlan, generator: ViewMaskGenerator, encode
         "SAM weights and thresholds": generator.id,
         "level rule": digest_json([levels_digest(run.config.sam.resolved().level_rule), OVERLAP_RULE]),
         "image-text encoder": encoder.id.digest,
-        "crop policy": policy_digest(run.config.embed.policy, background=run.config.embed.background),
+        "crop policy": policy_digest(run.config.embed.crop_policy, background=run.config.embed.background),
     }
 
 
@@ -197,7 +197,7 @@ def _targets_of(
         [view.rgb for view in views.values()],
         [hierarchy.masks for hierarchy in hierarchies],
         encoder,
-        policy=run.config.embed.policy,
+        policy=run.config.embed.crop_policy,
         batch_size=run.config.embed.batch_size,
         background=run.config.embed.background,
     )
