@@ -77,6 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
     rows = {
         "sam2's generator, one encoder call a mask": plain,
         "ours": lambda: ours("masked"),
+        "ours, three crops a mask (the default)": lambda: ours("triple"),
         "ours, pooled dense features": lambda: ours("pooled"),
     }
     times = times_of(rows, options.runs)
