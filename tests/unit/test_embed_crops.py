@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from voxlang.core.errors import ConfigError, MaskError
+from voxlang.embed import crops
 from voxlang.embed.crops import CROP_SHAPE, ViewCrops, mask_crops, policy_digest, square_of_box
 from voxlang.masks.types import mask_set_from_dense
 
@@ -114,7 +115,10 @@ def test_refusals(picture, masks):
         mask_crops(picture, masks[:2], policy="dual", size=8)
 
 
-def test_policy_digest_follows_policy_and_background():
+def test_policy_digest_follows_policy_and_background(monkeypatch):
     digests = {policy_digest(p, background=b) for p in ("masked", "dual") for b in (BACKGROUND, (0.0, 0.0, 0.0))}
     assert len(digests) == 4
     assert policy_digest("box") == policy_digest("box", background=(0.5, 0.5, 0.5))
+    before = policy_digest("triple")
+    monkeypatch.setitem(crops._AVERAGED, "triple", {"masked": 1.0, "context": 1.0, "box": 1.0})
+    assert policy_digest("triple") != before, "vectors averaged by other weights are other vectors"

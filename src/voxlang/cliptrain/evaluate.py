@@ -14,7 +14,8 @@ from voxlang.cliptrain.config import CropsConfig
 from voxlang.cliptrain.crops_data import CropPool, cut_crops
 from voxlang.cliptrain.nouns import HELD_OUT, held_out_from_teacher
 from voxlang.core.errors import ConfigError
-from voxlang.embed.embed_masks import averaged_policies, mean_direction
+from voxlang.embed.crops import averaged_policies
+from voxlang.embed.embed_masks import mean_direction
 from voxlang.embed.encoder import ImageTextEncoder
 from voxlang.embed.settings import CropPolicy
 from voxlang.masks.types import MaskGenerator

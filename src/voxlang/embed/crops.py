@@ -45,9 +45,23 @@ CROP_POLICIES: tuple[CropPolicy, ...] = ("masked", "context", "box")
 """Policies that make one picture of a mask."""
 
 
+_AVERAGED: dict[CropPolicy, dict[CropPolicy, float]] = {
+    "dual": {"masked": 1.0, "context": 1.0},
+    "triple": {"masked": 2.0, "context": 1.0, "box": 1.0},
+}
+"""Policies that take the mean direction of several crops, and the weight of each."""
+
+
+def averaged_policies(policy: CropPolicy) -> dict[CropPolicy, float]:
+    """The crops that a policy makes of a mask, and the weight of each one's vector."""
+    return _AVERAGED.get(policy, {policy: 1.0})
+
+
 def policy_digest(policy: CropPolicy, *, background: tuple[float, float, float] = NEUTRAL_GREY) -> str:
     """Digest of everything that decides how a mask is cut out; part of the cache's key."""
-    return digest_json({"policy": policy, "background": list(background), "shape": dataclasses.asdict(CROP_SHAPE)})
+    return digest_json(
+        {"policy": averaged_policies(policy), "background": list(background), "shape": dataclasses.asdict(CROP_SHAPE)}
+    )
 
 
 class ViewCrops:

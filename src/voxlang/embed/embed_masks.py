@@ -9,18 +9,12 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from voxlang.core.errors import MaskError
-from voxlang.embed.crops import ViewCrops
+from voxlang.embed.crops import ViewCrops, averaged_policies
 from voxlang.embed.dense import pooled_vectors
 from voxlang.embed.encoder import ImageTextEncoder
 from voxlang.embed.settings import NEUTRAL_GREY, CropPolicy
 from voxlang.embed.types import MaskEmbeddings
 from voxlang.masks.types import MaskSet
-
-_AVERAGED: dict[CropPolicy, dict[CropPolicy, float]] = {
-    "dual": {"masked": 1.0, "context": 1.0},
-    "triple": {"masked": 2.0, "context": 1.0, "box": 1.0},
-}
-"""Policies that take the mean direction of several crops, and the weight of each."""
 
 Picture = Float32[np.ndarray, "h w 3"] | UInt8[np.ndarray, "h w 3"]
 
@@ -98,11 +92,6 @@ def _batches(views: list[ViewCrops], batch_size: int) -> Iterator[np.ndarray]:
     for start in range(0, len(pairs), batch_size):
         chunk = pairs[start : start + batch_size]
         yield np.concatenate([views[v].batch(chunk[chunk[:, 0] == v, 1]) for v in np.unique(chunk[:, 0])])
-
-
-def averaged_policies(policy: CropPolicy) -> dict[CropPolicy, float]:
-    """The crops that a policy makes of a mask, and the weight of each one's vector."""
-    return _AVERAGED.get(policy, {policy: 1.0})
 
 
 def mean_direction(tables: Float32[np.ndarray, "k n d"], weights: Sequence[float]) -> Float32[np.ndarray, "n d"]:
