@@ -60,7 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
     views = render_views(options.views, options.size_px)
     pictures = [np.round(255 * view.rgb.clip(0, 1)).astype(np.uint8) for view in views]
     shown = [view.opacity > OBJECT_OPACITY for view in views]
-    generator, encoder = sam_generator_from_settings(SamSettings()), load_encoder(EmbedConfig())
+    settings = EmbedConfig()
+    generator, encoder = sam_generator_from_settings(SamSettings()), load_encoder(settings)
 
     def plain() -> int:
         count = 0
@@ -76,8 +77,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     rows = {
         "sam2's generator, one encoder call a mask": plain,
-        "ours": lambda: ours("masked"),
-        "ours, three crops a mask (the default)": lambda: ours("triple"),
+        "ours": lambda: ours(settings.crop_policy),
+        "ours, one crop a mask": lambda: ours("masked"),
         "ours, pooled dense features": lambda: ours("pooled"),
     }
     times = times_of(rows, options.runs)

@@ -191,19 +191,19 @@ def _shares(
     n = len(masks)
     if n == 0:
         return np.zeros(0), np.zeros(0)
-    of_object = nesting.area / _object_px(masks, object_mask)
+    object_px = _object_px(masks, object_mask)
+    of_object = nesting.area / object_px
     if object_mask is None:
         return of_object, (of_object >= s.min_component_share).astype(float)
     labels, _ = ndimage.label(object_mask, structure=np.ones((3, 3), int))
     component_area = np.bincount(labels.ravel())
     component_area[0] = 0
-    total = component_area.sum()
     of_component = np.zeros(n)
     for i in np.flatnonzero(~nesting.inside.any(axis=1)).tolist():
         touched = np.bincount(labels[masks.dense(i)], minlength=len(component_area))
         touched[0] = 0
         lies_on = touched >= 0.05 * touched.sum()
-        counted = lies_on & (component_area >= s.min_component_share * total)
+        counted = lies_on & (component_area >= s.min_component_share * object_px)
         if counted.any():
             of_component[i] = touched[counted].sum() / component_area[counted].sum()
     return of_object, of_component
