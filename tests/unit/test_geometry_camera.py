@@ -1,12 +1,14 @@
 """Cameras: the OpenCV frame by hand, rays and projection against each other, orbits that hold the volume."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from voxlang.core.errors import ConfigError, GeometryError
 from voxlang.geometry.camera import Camera, look_at, project, rays_world
 from voxlang.geometry.grid import VolumeGrid
-from voxlang.geometry.orbits import camera_directions, fibonacci_directions, orbit_camera, orbit_cameras
+from voxlang.geometry.orbits import camera_directions, cut_open, fibonacci_directions, orbit_camera, orbit_cameras
 
 GRID = VolumeGrid((9, 5, 3), (1.0, 2.0, 4.0), (5.0, -3.0, 2.0))
 
@@ -89,6 +91,29 @@ def test_dictionary_round_trip_and_digest():
     again = Camera.from_dict(camera.as_dict())
     assert again.digest == camera.digest
     assert camera.scaled(16, 8).digest != camera.digest
+
+
+@pytest.mark.parametrize(("share", "near"), [(0.0, 9.0), (0.25, 11.0), (0.75, 15.0)])
+def test_a_cut_takes_a_share_of_the_depth_by_hand(share, near):
+    # Voxel centres from y = -1 to y = 7, seen from y = -10 along +y: depths 9 to 17.
+    grid = VolumeGrid((9, 5, 3), (1.0, 2.0, 4.0), (-4.0, -1.0, -4.0))
+    assert cut_open(front_camera(), grid, share).near_depth == pytest.approx(near)
+
+
+def test_a_cut_is_part_of_the_camera():
+    cut = cut_open(orbit_camera(GRID, np.array([1.0, 2.0, 3.0]), width=7, height=5), GRID, 0.4)
+    whole = dataclasses.replace(cut, near_depth=0.0)
+    assert cut.near_depth > 0 and cut.digest != whole.digest
+    assert Camera.from_dict(cut.as_dict()).digest == cut.digest
+    assert cut.scaled(14, 10).near_depth == cut.near_depth
+    former = whole.as_dict()
+    del former["near_depth"]
+    assert Camera.from_dict(former).digest == whole.digest
+    for share in (-0.1, 1.0):
+        with pytest.raises(ConfigError, match="share"):
+            cut_open(whole, GRID, share)
+    with pytest.raises(GeometryError, match="near_depth"):
+        dataclasses.replace(whole, near_depth=-1.0)
 
 
 def test_impossible_cameras_are_refused():

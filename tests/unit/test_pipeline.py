@@ -15,12 +15,22 @@ from voxlang.core.errors import ArtifactError, ConfigError, QueryError
 from voxlang.pipeline.cli import main, parse
 from voxlang.pipeline.config import PipelineConfig, load_preset
 from voxlang.pipeline.stages import run_pipeline
-from voxlang.pipeline.views import visible_voxels
+from voxlang.pipeline.views import cut_depths, visible_voxels
 from voxlang.render.transfer import TransferFunction
 from voxlang.supervision.cache import read_header
 
 ANGLE = np.radians(20)
 DIRECTION = (np.cos(ANGLE), -np.sin(ANGLE), 0.0, np.sin(ANGLE), np.cos(ANGLE), 0.0, 0.0, 0.0, 1.0)
+
+
+def write_scan(values: np.ndarray) -> None:
+    """scan.nii.gz and its labels: hundreds of the values."""
+    for name, array in (("scan.nii.gz", values), ("labels.nii.gz", (values / 100).astype(np.uint8))):
+        image = sitk.GetImageFromArray(array)
+        image.SetSpacing((1.0, 1.5, 2.0))
+        image.SetOrigin((-7.0, 11.0, 3.5))
+        image.SetDirection(DIRECTION)
+        sitk.WriteImage(image, name)
 
 
 def scene_values() -> np.ndarray:
@@ -36,13 +46,7 @@ def scene_values() -> np.ndarray:
 def scan(tmp_path, monkeypatch):
     """An oblique NIfTI with labels, names and a transfer function: the box red, the ball blue."""
     monkeypatch.chdir(tmp_path)
-    values = scene_values()
-    for name, array in (("scan.nii.gz", values), ("labels.nii.gz", (values / 100).astype(np.uint8))):
-        image = sitk.GetImageFromArray(array)
-        image.SetSpacing((1.0, 1.5, 2.0))
-        image.SetOrigin((-7.0, 11.0, 3.5))
-        image.SetDirection(DIRECTION)
-        sitk.WriteImage(image, str(tmp_path / name))
+    write_scan(scene_values())
     (tmp_path / "names.json").write_text(json.dumps({"1": "red box", "2": "blue ball"}))
     knots = [(0, 0), (94, 0), (96, 0.9), (104, 0.9), (106, 0), (180, 0), (185, 0.9), (255, 0.9)]
     opacity = [v for x, alpha in knots for v in (x, alpha, 0.5, 0)]  # narrow: the ball's soft edge passes 100 too
@@ -92,6 +96,27 @@ def test_volume_to_label_map_on_the_inputs_own_grid(scan):
     assert "<svg" in Path("runs/test/report.html").read_text()
 
 
+@pytest.mark.parametrize(("cut_share", "least", "most"), [(0.0, 0.0, 0.0), (0.5, 0.6, 1.0)])
+def test_views_that_are_cut_open_find_what_an_opaque_thing_hides(scan, cut_share, least, most):
+    z, y, x = np.mgrid[0:20, 0:24, 0:28].astype(np.float32)
+    values = np.zeros((20, 24, 28), np.float32)
+    values[3:17, 3:21, 2:26] = 100.0
+    values[(x - 13) ** 2 + (1.5 * (y - 11)) ** 2 + (2 * (z - 10)) ** 2 < 81] = 200.0
+    write_scan(values)
+    run_pipeline(settings(views={"cut_share": cut_share, "n": 12}))
+    found = {q["prompt"]: q for q in json.loads(Path("runs/test/report.json").read_text())["queries"]}
+    assert found["red box"]["iou"] > 0.6
+    assert least <= found["blue ball"]["iou"] <= most
+
+
+def test_cuts_are_dealt_evenly_to_the_transfer_functions():
+    assert cut_depths(5, 1, 0.0, (0.3, 0.6)) == [None] * 5
+    assert [c is not None for c in cut_depths(8, 2, 0.5, (0.3, 0.6))] == [False, False, True, True] * 2
+    assert [c is not None for c in cut_depths(9, 3, 1 / 3, (0.3, 0.6))] == [False] * 6 + [True] * 3
+    every = cut_depths(10, 1, 1.0, (0.3, 0.6))
+    assert min(every) >= 0.3 and max(every) <= 0.6 and np.diff(sorted(every)).min() > 0.3 / 20
+
+
 def test_a_run_that_was_killed_continues_and_ends_the_same(scan, monkeypatch):
     run_pipeline(settings(name="whole"))
     wanted = sitk.GetArrayFromImage(sitk.ReadImage("runs/whole/queries/label_map.nii.gz"))
@@ -128,6 +153,7 @@ def test_a_second_start_uses_what_is_there(scan, capsys):
     ("change", "name"),
     [
         ({"views": {"seed": 1}}, "cameras"),
+        ({"views": {"cut_depth": (0.2, 0.4)}}, "cameras"),
         ({"views": {"width": 80}}, "resolution"),
         ({"render": {"step_voxels": 0.7}}, "render settings"),
         ({"sam": {"level_rule": "area"}}, "level rule"),

@@ -7,8 +7,9 @@ from scipy.interpolate import RegularGridInterpolator
 from voxlang.core.errors import GeometryError
 from voxlang.geometry.camera import look_at, project, rays_world
 from voxlang.geometry.grid import VolumeGrid, transform_points
-from voxlang.geometry.orbits import orbit_camera
+from voxlang.geometry.orbits import cut_open, orbit_camera
 from voxlang.render.render import RenderVolume, prepare, render_view, visible_grid
+from voxlang.render.samples import ray_samples
 from voxlang.render.settings import RenderSettings
 from voxlang.render.transfer import TransferFunction
 
@@ -161,6 +162,33 @@ def test_a_camera_inside_the_volume_sees_only_what_is_ahead():
     back = look_at(centre, centre - np.array([1.0, 0.0, 0.0]), **look)
     assert render_view(values, grid, transfer, ahead, CPU).opacity.max() == 0.0
     assert render_view(values, grid, transfer, back, CPU).opacity.min() > 0.9
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_a_cut_picture_is_that_of_the_volume_without_its_front(axis, rng):
+    grid = VolumeGrid((11, 9, 13), (1.0, 1.5, 0.8), (5.0, -3.0, 8.0))
+    values = rng.random(grid.shape_zyx, np.float32)
+    transfer = transfer_of(((0.0, 0.0), (0.5, 0.0), (1.0, 0.7)))
+    camera = orbit_camera(grid, np.array(axis, float), width=24, height=20, fov_y_deg=40.0)
+    along = int(np.flatnonzero(axis)[0])
+    n = grid.size_xyz[along]
+    gone = 4
+    kept = slice(0, n - gone) if axis[along] > 0 else slice(gone, n)
+    behind = values[tuple(kept if k == 2 - along else slice(None) for k in range(3))]
+    size, origin = list(grid.size_xyz), list(grid.origin_xyz)
+    size[along] = n - gone
+    origin[along] += 0 if axis[along] > 0 else gone * grid.spacing_xyz[along]
+    rest = VolumeGrid(tuple(size), grid.spacing_xyz, tuple(origin))
+    cut = cut_open(camera, grid, gone / (n - 1))
+    got, expected = render_view(values, grid, transfer, cut, CPU), render_view(behind, rest, transfer, camera, CPU)
+    assert expected.opacity.max() > 0.6
+    np.testing.assert_allclose(got.rgb, expected.rgb, atol=1e-4)
+    np.testing.assert_allclose(got.opacity, expected.opacity, atol=1e-4)
+    uncut = render_view(values, grid, transfer, camera, CPU)
+    assert np.abs(uncut.rgb - got.rgb).max() > 0.1
+    samples = ray_samples(values, grid, transfer, cut, CPU)
+    index = np.unravel_index(samples.voxel, grid.shape_zyx)[2 - along]
+    assert len(samples) > 100 and kept.start <= index.min() <= index.max() < kept.stop
 
 
 def test_an_empty_picture_is_background_at_infinite_distance(marked_volume):

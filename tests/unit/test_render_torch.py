@@ -6,7 +6,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from voxlang.geometry.grid import VolumeGrid
-from voxlang.geometry.orbits import orbit_camera
+from voxlang.geometry.orbits import cut_open, orbit_camera
 from voxlang.render import render as render_room
 from voxlang.render.march_torch import march_rays
 from voxlang.render.render import choose_backend, prepare
@@ -35,8 +35,9 @@ def scene(rng):
 def test_both_backends_make_the_same_picture(scene, shading, light):
     values, grid = scene
     volume = prepare(values, grid)
-    for direction in ([1, 0.5, 0.3], [0, -1, 0]):
+    for direction, cut in (([1, 0.5, 0.3], 0.0), ([0, -1, 0], 0.0), ([1, 0.5, 0.3], 0.5)):
         camera = orbit_camera(grid, np.array(direction, float), width=32, height=26, fit="box")
+        camera = cut_open(camera, grid, cut)
         settings = dict(shading=shading, light_direction_camera=light, background=(0.2, 0.1, 0.3))
         a = volume.render(TRANSFER, camera, RenderSettings(backend="numba", **settings))
         b = volume.render(TRANSFER, camera, RenderSettings(backend="torch", **settings))

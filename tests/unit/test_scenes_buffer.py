@@ -55,6 +55,16 @@ def test_scenes_show_parts_of_the_tree_inside_the_silhouette(source):
         assert scene.view.rgb.dtype == np.float32 and 0 <= scene.view.rgb.min() <= scene.view.rgb.max() <= 1
 
 
+def test_scenes_are_cut_open_as_often_as_asked(source):
+    rng = np.random.default_rng(0)
+    size = {"width": 24, "height": 24, "min_visible": 0.0}
+    draws = [source.draw(rng, SceneRanges(cut=0.5, **size)) for _ in range(40)]
+    depths = np.array([d.view.camera.near_depth for d in draws])
+    assert 12 <= (depths > 0).sum() <= 28
+    assert len(np.unique(depths)) == 1 + (depths > 0).sum()
+    assert source.draw(rng, SceneRanges(**size)).view.camera.near_depth == 0
+
+
 def test_a_source_of_another_family_is_refused(source):
     with pytest.raises(ConfigError, match="family"):
         random_scene(np.random.default_rng(0), "pebble", source=source)

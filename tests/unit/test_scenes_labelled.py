@@ -11,7 +11,7 @@ from voxlang.core.errors import VolumeError
 from voxlang.core.levels import Level
 from voxlang.geometry.camera import look_at, project
 from voxlang.geometry.grid import VolumeGrid, transform_points
-from voxlang.geometry.orbits import orbit_camera
+from voxlang.geometry.orbits import cut_open, orbit_camera
 from voxlang.render.settings import RenderSettings
 from voxlang.render.transfer import TransferFunction
 from voxlang.scenes.labelled import LabelledView, LabelledVolume, labelled_view, level_maps, part_maps, spread_labels
@@ -113,6 +113,19 @@ def test_a_hidden_part_leaves_its_rim_to_the_part_that_shows():
     scene = LabelledVolume(t.volume, t.labels).view(only_button, camera, SETTINGS)
     assert set(np.unique(scene.part_index[Level.SMALL])) == {-1, 3}
     assert (scene.part_index[Level.SMALL][ndimage.binary_erosion(scene.view.opacity > 0.35)] == 3).all()
+
+
+def test_a_cut_names_what_it_lays_open():
+    t = toy()
+    inside = t.labels.labels.copy()
+    inside[7:10, 7:9, 8:12] = 3
+    values = np.where(inside == 3, np.float32(0.9), t.volume.values)
+    volume = LabelledVolume(Volume(values, t.volume.grid, (0.0, 255.0), "toy"), LabelVolume(inside, t.volume.grid, TREE))
+    back = orbit_camera(t.volume.grid, np.array([0.0, 1.0, 0.0]), width=64, height=64)
+    assert (volume.view(OPAQUE, back, SETTINGS).part_index[Level.SMALL] == -1).all()
+    (uv,), _ = project(back, transform_points(t.volume.grid.world_from_index, np.array([[9.5, 7.5, 8.0]])))
+    laid_open = volume.view(OPAQUE, cut_open(back, t.volume.grid, 0.5), SETTINGS).part_index
+    assert laid_open[:, int(uv[1]), int(uv[0])].tolist() == [3, 2, 1]
 
 
 def test_label_weights_sum_to_the_opacity():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,8 @@ class Camera:
     """Picture height in pixels."""
     up_world: tuple[float, float, float] = (0.0, 0.0, 1.0)
     """The up direction the camera was made with, recorded for the reader of a view."""
+    near_depth: float = 0.0
+    """World depth along the viewing axis before which nothing is seen: a plane that cuts open what it looks at."""
 
     def __post_init__(self) -> None:
         rotation = self.T_world_camera[:3, :3]
@@ -46,6 +48,13 @@ class Camera:
                 got=f"width={self.width}, height={self.height}",
                 where="Camera",
                 do="pass a positive resolution",
+            )
+        if not 0.0 <= self.near_depth < np.inf:
+            raise GeometryError(
+                "a near_depth of 0 or more",
+                got=f"{self.near_depth}",
+                where="Camera",
+                do="pass the depth of the clipping plane in front of the camera",
             )
 
     @property
@@ -66,7 +75,7 @@ class Camera:
     def scaled(self, width: int, height: int) -> Camera:
         """The same camera with another picture size (same field of view for the same aspect)."""
         scale = np.diag([width / self.width, height / self.height, 1.0])
-        return Camera(scale @ self.K, self.T_world_camera, width, height, self.up_world)
+        return replace(self, K=scale @ self.K, width=width, height=height)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able description."""
@@ -76,6 +85,7 @@ class Camera:
             "width": self.width,
             "height": self.height,
             "up_world": list(self.up_world),
+            "near_depth": self.near_depth,
         }
 
     @staticmethod
@@ -87,6 +97,7 @@ class Camera:
             int(value["width"]),
             int(value["height"]),
             tuple(value["up_world"]),
+            float(value.get("near_depth", 0.0)),
         )
 
     @property

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
 from voxlang.core.errors import ConfigError
-from voxlang.geometry.camera import Camera, look_at
-from voxlang.geometry.grid import VolumeGrid
+from voxlang.geometry.camera import Camera, look_at, project
+from voxlang.geometry.grid import VolumeGrid, transform_points
 
 DEFAULT_FOV_Y_DEG = 30.0
 
@@ -131,3 +132,18 @@ def orbit_cameras(
         )
         for d in camera_directions(n, placement=placement, rng=rng)
     ]
+
+
+def cut_open(camera: Camera, grid: VolumeGrid, share: float) -> Camera:
+    """The camera with a near plane that takes away the front of the grid's box and shows what lies inside.
+
+    Args:
+        camera: a view of the grid.
+        grid: what is cut, across the viewing axis.
+        share: of the box's depth that goes, in [0, 1).
+    """
+    if not 0.0 <= share < 1.0:
+        raise ConfigError("a share in [0, 1)", got=f"{share}", where="cut_open", do="use a half, for instance")
+    corners = np.stack(np.meshgrid([-1.0, 1.0], [-1.0, 1.0], [-1.0, 1.0]), -1).reshape(8, 3)
+    _, depth = project(camera, transform_points(grid.world_from_unit, corners))
+    return replace(camera, near_depth=max(float(depth.min() + share * np.ptp(depth)), 0.0))

@@ -64,6 +64,10 @@ class ViewConfig(BaseModel):
     """Vertical field of view in degrees."""
     transfers: tuple[str, ...] = ("auto",)
     """Transfer functions: "auto", preset names, or ParaView JSON files."""
+    cut_share: float = Field(default=0.5, ge=0, le=1)
+    """Share of the views that a plane across the viewing axis cuts open, to show what lies inside."""
+    cut_depth: tuple[float, float] = (0.3, 0.6)
+    """Least and largest part of the depth that a cut takes away; the cuts are spread between them."""
     source: Literal["inr", "grid"] = "inr"
     """Render the stage 1 field, or the volume itself."""
     seed: int = 0

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from voxlang.core.digest import digest_array, digest_json
 from voxlang.geometry.camera import Camera
 from voxlang.geometry.grid import VolumeGrid, transform_points
-from voxlang.geometry.orbits import orbit_cameras
+from voxlang.geometry.orbits import cut_open, orbit_cameras
 from voxlang.masks.paint import save_png
 from voxlang.pipeline.run import Run
 from voxlang.pipeline.stage1 import values_to_render
@@ -40,8 +40,9 @@ def plan_views(run: Run) -> ViewPlan:
     values = values_to_render(run)
     views, transfers, grid = run.config.views, run.input.transfers, run.input.volume.grid
     up = views.up_world or ((0.0, 0.0, 1.0) if grid.unit != "voxel" else (0.0, 1.0, 0.0))
+    box = _box_of(values, grid, transfers)
     cameras = orbit_cameras(
-        _box_of(values, grid, transfers),
+        box,
         views.n,
         width=views.width,
         height=views.height,
@@ -51,16 +52,36 @@ def plan_views(run: Run) -> ViewPlan:
         fov_y_deg=views.fov_y_deg,
         fit="box",
     )
+    cuts = cut_depths(views.n, len(transfers), views.cut_share, views.cut_depth)
+    cameras = [c if cut is None else cut_open(c, box, cut) for c, cut in zip(cameras, cuts, strict=True)]
     shots = tuple((c, transfers[i % len(transfers)]) for i, c in enumerate(cameras))
     inputs = {
         "volume": run.input.volume.digest,
         "rendered values": digest_array(values),
         "transfer functions": digest_json([t.id for _, t in shots]),
-        "cameras": digest_json([digest_json([c.T_world_camera.tolist(), list(c.up_world)]) for c, _ in shots]),
+        "cameras": digest_json([digest_json([c.T_world_camera.tolist(), list(c.up_world), c.near_depth]) for c, _ in shots]),
         "resolution": digest_json([[c.width, c.height, c.K.tolist()] for c, _ in shots]),
         "render settings": run.config.render.digest,
     }
     return ViewPlan(prepare(values, grid), shots, inputs)
+
+
+def cut_depths(n: int, n_transfers: int, share: float, depth: tuple[float, float]) -> list[float | None]:
+    """For each of `n` views the part of the depth that is cut away, None for none.
+
+    The same share of the views of every transfer function is cut, the views being dealt to them in turn, and the depths
+    of any few cuts lie apart (golden ratio).
+    """
+    out: list[float | None] = []
+    n_cuts = 0
+    for i in range(n):
+        turn = i // n_transfers
+        if np.floor((turn + 1) * share + 1e-9) > np.floor(turn * share + 1e-9):
+            out.append(depth[0] + (depth[1] - depth[0]) * ((0.5 + n_cuts * 0.618034) % 1.0))
+            n_cuts += 1
+        else:
+            out.append(None)
+    return out
 
 
 def render_views(run: Run, plan: ViewPlan, *, save: bool = True) -> list[RenderedView]:
@@ -72,7 +93,8 @@ def render_views(run: Run, plan: ViewPlan, *, save: bool = True) -> list[Rendere
         out.append(view)
         if save:
             save_png(folder / f"view_{i:03d}.png", picture_bytes(view.rgb))
-            run.tracker.log_image("views", view.rgb, i, caption=transfer.name)
+            cut = ", cut open" if camera.near_depth > 0 else ""
+            run.tracker.log_image("views", view.rgb, i, caption=transfer.name + cut)
     return out
 
 

@@ -25,7 +25,10 @@ def kernel(**options: Any) -> Callable[[Callable], Any]:
 
 @kernel(inline="always")
 def pixel_ray(matrix, metric, u, v, nx, ny, nz):
-    """Clip the ray of a pixel to the box of voxel centres: direction per world length, entry and exit distance."""
+    """Clip the ray of a pixel to the box of voxel centres behind the camera's near plane.
+
+    Direction per world length, entry and exit distance.
+    """
     pu, pv = u + 0.5, v + 0.5
     a = metric[0, 0] * pu + metric[0, 1] * pv + metric[0, 2]
     b = metric[1, 0] * pu + metric[1, 1] * pv + metric[1, 2]
@@ -34,7 +37,7 @@ def pixel_ray(matrix, metric, u, v, nx, ny, nz):
     dx = (matrix[0, 0] * pu + matrix[0, 1] * pv + matrix[0, 2]) * scale
     dy = (matrix[1, 0] * pu + matrix[1, 1] * pv + matrix[1, 2]) * scale
     dz = (matrix[2, 0] * pu + matrix[2, 1] * pv + matrix[2, 2]) * scale
-    enter, leave = 0.0, 1e30
+    enter, leave = metric[3, 0] / scale, 1e30
     for axis in range(3):
         o = matrix[3, axis]
         d = dx if axis == 0 else (dy if axis == 1 else dz)
@@ -47,6 +50,14 @@ def pixel_ray(matrix, metric, u, v, nx, ny, nz):
             enter = max(enter, min(t0, t1))
             leave = min(leave, max(t0, t1))
     return dx, dy, dz, enter, leave
+
+
+@kernel(inline="always")
+def face_depth(metric, ex, ey, ez, nx, ny, nz):
+    """How far behind the entry a ray sees the face of a cut: 0 where it meets the box before the near plane."""
+    e = 1e-6
+    inside = e < ex < nx - 1.0 - e and e < ey < ny - 1.0 - e and e < ez < nz - 1.0 - e
+    return metric[3, 1] if inside and metric[3, 0] > 0.0 else 0.0
 
 
 @kernel(inline="always")
@@ -171,6 +182,7 @@ def _picture_pixel(
     length = leave - enter
     if length > 0.0:
         ex, ey, ez = matrix[3, 0] + enter * dx, matrix[3, 1] + enter * dy, matrix[3, 2] + enter * dz
+        face = face_depth(metric, ex, ey, ez, nx, ny, nz)
         steps = int(np.ceil(length / step - 1e-6))
         steps = max(steps, 1)
         top = np.float32(len(density) - 1)
@@ -198,7 +210,9 @@ def _picture_pixel(
                         alpha = 1.0 - np.exp(-density[i] * (length - k * step))
                     weight = through * alpha
                     lit, shine = 1.0, 0.0
-                    if shading:
+                    if shading and s < face:
+                        lit = lighting[0] + lighting[1]
+                    elif shading:
                         gx, gy, gz = gradient(flat, x, y, z, nx, ny, nz)
                         lit, shine = light_factors(gx, gy, gz, dx, dy, dz, light, spacing, lighting)
                         lit = lighting[0] + lighting[1] * lit

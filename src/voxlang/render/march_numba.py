@@ -25,8 +25,9 @@ class Frame:
     matrix: Float64[np.ndarray, "4 3"]
     """First three rows: index-space direction of a pixel (u, v, 1) before division by its world length; last row: the
     camera's position in index space."""
-    metric: Float64[np.ndarray, "3 3"]
-    """Inverse intrinsics: |metric @ (u, v, 1)| is that world length."""
+    metric: Float64[np.ndarray, "4 3"]
+    """First three rows: inverse intrinsics; |metric[:3] @ (u, v, 1)| is that world length. Last row: the near depth, how
+    far behind it samples show the face of a cut, 0."""
     light: Float64[np.ndarray, 4]
     """Index-space direction towards a distant light, and 1 if there is one, else 0 (headlight)."""
     spacing: Float64[np.ndarray, 3]
@@ -38,9 +39,11 @@ class Frame:
 def make_frame(grid: VolumeGrid, camera: Camera, settings: RenderSettings) -> Frame:
     """Kernel frame of a camera over a grid; any direction matrix (oblique, left-handed) is allowed."""
     to_index = grid.index_from_world
-    metric = np.linalg.inv(camera.K)
+    metric = np.zeros((4, 3))
+    metric[:3] = np.linalg.inv(camera.K)
+    metric[3, :2] = camera.near_depth, min(grid.spacing_xyz)
     matrix = np.empty((4, 3))
-    matrix[:3] = to_index[:3, :3] @ camera.T_world_camera[:3, :3] @ metric
+    matrix[:3] = to_index[:3, :3] @ camera.T_world_camera[:3, :3] @ metric[:3]
     matrix[3] = to_index[:3, :3] @ camera.position_world + to_index[:3, 3]
     light = np.zeros(4)
     if settings.light_direction_camera is not None:
@@ -48,7 +51,7 @@ def make_frame(grid: VolumeGrid, camera: Camera, settings: RenderSettings) -> Fr
         light[:3] = to_index[:3, :3] @ camera.T_world_camera[:3, :3] @ (toward / np.linalg.norm(toward))
         light[3] = 1.0
     spacing = np.asarray(grid.spacing_xyz, np.float64)
-    return Frame(matrix, np.ascontiguousarray(metric), light, spacing, settings.step_voxels * float(spacing.min()))
+    return Frame(matrix, metric, light, spacing, settings.step_voxels * float(spacing.min()))
 
 
 def step_table(table: Float32[np.ndarray, "n 4"], step: float) -> Float32[np.ndarray, "n 4"]:

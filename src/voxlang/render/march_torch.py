@@ -103,7 +103,8 @@ def march_rays(
     uv1 = torch.stack([u, v, torch.ones_like(u)], -1)
     metric = torch.as_tensor(frame.metric, device=device)
     matrix = torch.as_tensor(frame.matrix, device=device)
-    direction = (uv1 @ matrix[:3].T) / (uv1 @ metric.T).norm(dim=-1, keepdim=True)
+    per_depth = (uv1 @ metric[:3].T).norm(dim=-1)
+    direction = (uv1 @ matrix[:3].T) / per_depth[:, None]
     origin = matrix[3]
     top = torch.tensor([n - 1.0 for n in grid.size_xyz], dtype=torch.float64, device=device)
     flat = direction.abs() < 1e-12
@@ -111,7 +112,8 @@ def march_rays(
     t0, t1 = -origin / safe, (top - origin) / safe
     outside = (flat & ((origin < 0) | (origin > top))).any(-1)
     huge = torch.full_like(t0, 1e30)
-    enter = torch.where(flat, torch.zeros_like(t0), torch.minimum(t0, t1)).amax(-1).clamp(min=0.0)
+    enter = torch.where(flat, torch.zeros_like(t0), torch.minimum(t0, t1)).amax(-1)
+    enter = torch.maximum(enter, metric[3, 0] * per_depth)
     leave = torch.where(flat, huge, torch.maximum(t0, t1)).amin(-1)
     length = torch.where(outside, torch.zeros_like(leave), (leave - enter).clamp(min=0.0))
     steps = torch.where(length > 0, torch.ceil(length / frame.step - 1e-6).clamp(min=1.0), torch.zeros_like(length))
@@ -132,6 +134,10 @@ def march_rays(
     color = looked[..., :3]
     if settings.shading:
         lit, shine = _light(values, points, direction, frame.light, frame.spacing, settings)
+        start = origin + enter[:, None] * direction
+        cut = ((start > 1e-6) & (start < top - 1e-6)).all(-1) & (camera.near_depth > 0)
+        face = cut[:, None] & (s < metric[3, 1])
+        lit, shine = torch.where(face, settings.ambient + settings.diffuse, lit), torch.where(face, 0.0, shine)
         color = (color * lit[..., None] + shine[..., None]).clamp(max=1.0)
     opacity = weights.sum(-1)
     reached = torch.cumsum(weights.detach(), -1) > settings.first_opacity

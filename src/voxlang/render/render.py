@@ -115,7 +115,8 @@ def render_view(
 
     ``alpha_i = 1 - exp(-density(v_i) * ds)``, ``T_i = prod_{j<i} (1 - alpha_j)``,
     ``colour = sum_i T_i alpha_i c_i + T_end background``, with v_i trilinear at mid-steps inside the box of voxel
-    centres and ds the world length of the step.
+    centres and ds the world length of the step. Where the camera's near plane cuts the volume open, its face is lit
+    evenly, as a slice, down to the depth of a voxel: gradients say nothing about it.
 
     Args:
         values: normalised to [0, 1].

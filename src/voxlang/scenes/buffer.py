@@ -45,8 +45,15 @@ class BufferConfig(BaseModel):
     """Pictures of each phantom."""
     size_px: int = Field(256, ge=16)
     """Width and height of a picture."""
+    cut: float = Field(0.0, ge=0, le=1)
+    """Probability that a picture shows the phantom cut open."""
     voxels: int | None = Field(None, ge=8)
     """Voxels along the longest edge; None takes the family's own size."""
+
+    @property
+    def key(self) -> str:
+        """Names what decides a phantom's pictures, so that a folder does not mix two kinds."""
+        return digest_json(self.model_dump(include={"views_per_phantom", "size_px", "voxels", "cut"}))
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +91,7 @@ def make_scenes(config: BufferConfig, family: str, seed: int) -> StoredScenes:
     rng = np.random.default_rng([seed, zlib.crc32(family.encode()), 77])
     phantom = make_phantom(family, seed, size_xyz=_phantom_size(family, seed, config.voxels))
     source = SceneSource(phantom)
-    ranges = SceneRanges(width=config.size_px, height=config.size_px)
+    ranges = SceneRanges(width=config.size_px, height=config.size_px, cut=config.cut)
     scenes = [source.draw(rng, ranges) for _ in range(config.views_per_phantom)]
     return StoredScenes(
         np.stack([np.round(s.view.rgb * 255.0).astype(np.uint8) for s in scenes]),
@@ -159,7 +166,6 @@ def generate_scenes(folder: Path | str, config: BufferConfig) -> list[Path]:
     unknown = [f for f in config.families if f not in FAMILIES]
     if unknown:
         raise ConfigError(f"families out of {list(FAMILIES)}", got=f"{unknown}", where="families", do="use these")
-    key = digest_json(config.model_dump(include={"views_per_phantom", "size_px", "voxels"}))
     first = FIRST_SEED[config.split]
     wanted = [(f, first + k) for k in range(config.phantoms_per_family) for f in config.families]
     files = []
@@ -167,16 +173,16 @@ def generate_scenes(folder: Path | str, config: BufferConfig) -> list[Path]:
         path = Path(folder) / f"scenes_{family}_{seed:07d}.npz"
         if path.exists():
             header = _read(path, header_only=True)[0]
-            if header["key"] != key:
+            if header["key"] != config.key:
                 raise ArtifactError(
                     f"scenes made with views_per_phantom={config.views_per_phantom}, size_px={config.size_px}, "
-                    f"voxels={config.voxels}",
+                    f"voxels={config.voxels}, cut={config.cut}",
                     got="scenes made with other settings",
                     where=str(path),
                     do="use another folder or delete the old scenes",
                 )
         else:
-            write_scenes(path, make_scenes(config, family, seed), key=key)
+            write_scenes(path, make_scenes(config, family, seed), key=config.key)
         files.append(path)
     return files
 

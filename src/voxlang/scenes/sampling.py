@@ -11,7 +11,7 @@ from jaxtyping import Float32
 from voxlang.core.errors import ConfigError
 from voxlang.core.levels import Level
 from voxlang.geometry.camera import Camera
-from voxlang.geometry.orbits import camera_directions, orbit_camera
+from voxlang.geometry.orbits import camera_directions, cut_open, orbit_camera
 from voxlang.render.presets import transfer_from_appearance
 from voxlang.render.render import visible_grid
 from voxlang.render.settings import RenderSettings
@@ -47,6 +47,10 @@ class SceneRanges:
     """Probability of gradient shading."""
     noise: float = 0.03
     """Largest standard deviation of the pixel noise."""
+    cut: float = 0.0
+    """Probability that a plane across the viewing axis cuts the thing open."""
+    cut_depth: tuple[float, float] = (0.2, 0.65)
+    """Part of the depth that a cut takes away."""
     min_visible: float = 0.02
     """Share of the picture that must show a part; emptier pictures are drawn again, at most five times."""
 
@@ -102,13 +106,14 @@ def jittered(appearance: Appearance, rng: np.random.Generator, ranges: SceneRang
 def random_camera(
     phantom: Phantom, transfer: TransferFunction, rng: np.random.Generator, ranges: SceneRanges
 ) -> Camera:
-    """A camera from anywhere around what the transfer function shows, mostly upright, sometimes rolled."""
+    """A camera from anywhere around what the transfer function shows, mostly upright, sometimes rolled or cutting."""
     direction = camera_directions(1, placement="random", rng=rng)[0]
     up = (0.0, 0.0, 1.0)
     if rng.random() < 0.25:
         up = tuple(float(v) for v in rng.normal(size=3))
-    return orbit_camera(
-        visible_grid(phantom.volume.values, phantom.volume.grid, transfer),
+    shown = visible_grid(phantom.volume.values, phantom.volume.grid, transfer)
+    camera = orbit_camera(
+        shown,
         direction,
         width=ranges.width,
         height=ranges.height,
@@ -117,6 +122,9 @@ def random_camera(
         margin=float(rng.uniform(*ranges.margin)),
         fit="box",
     )
+    if ranges.cut > 0 and rng.random() < ranges.cut:
+        camera = cut_open(camera, shown, float(rng.uniform(*ranges.cut_depth)))
+    return camera
 
 
 def random_settings(rng: np.random.Generator, ranges: SceneRanges) -> RenderSettings:

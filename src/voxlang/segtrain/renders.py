@@ -16,7 +16,6 @@ import numpy as np
 from jaxtyping import Int16
 from pydantic import BaseModel, ConfigDict, Field
 
-from voxlang.core.digest import digest_json
 from voxlang.core.errors import ConfigError
 from voxlang.segtrain.shapes import KINDS, LabelledPicture
 from voxlang.volume.phantoms import FAMILIES
@@ -43,6 +42,8 @@ class RenderConfig(BaseModel):
     """Phantoms of every family that `phantoms` does not name."""
     views_per_phantom: int = Field(16, gt=0)
     """Pictures of each phantom, every one with its own look, camera, light and background."""
+    cut: float = Field(0.0, ge=0, le=1)
+    """Probability that a picture shows the phantom cut open."""
 
 
 def families_of(split: Split) -> tuple[str, ...]:
@@ -90,13 +91,12 @@ def write_renders(folder: Path | str, config: RenderConfig) -> list[Path]:
     from voxlang.scenes.buffer import BufferConfig, make_scenes, write_scenes
 
     folder = Path(folder) / config.split
-    buffer = BufferConfig(views_per_phantom=config.views_per_phantom)
-    key = digest_json(buffer.model_dump(include={"views_per_phantom", "size_px", "voxels"}))
+    buffer = BufferConfig(views_per_phantom=config.views_per_phantom, cut=config.cut)
     paths = []
     for family, seed in tqdm(planned_scenes(config), unit="phantom", disable=not sys.stderr.isatty()):
         path = folder / f"scenes_{family}_{seed:07d}.npz"
         if not path.exists():
-            write_scenes(path, make_scenes(buffer, family, seed), key=key)
+            write_scenes(path, make_scenes(buffer, family, seed), key=buffer.key)
         paths.append(path)
     return paths
 
