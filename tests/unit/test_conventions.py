@@ -1,5 +1,6 @@
 """One test per sentence of docs/conventions.md, by the same number."""
 
+import dataclasses
 import inspect
 import math
 import re
@@ -72,6 +73,15 @@ def test_6_and_7_camera_axes_are_right_down_forward():
     )
     for local, world in (([1, 0, 0, 1], [1, -5, 0]), ([0, 1, 0, 1], [0, -5, -1]), ([0, 0, 5, 1], [0, 0, 0])):
         np.testing.assert_allclose((camera.T_world_camera @ np.array(local, float))[:3], world, atol=1e-12)
+    grid = VolumeGrid((5, 7, 3), (1.0, 1.0, 1.0), (-2.0, -3.0, -1.0))
+    values = np.zeros(grid.shape_zyx, np.float32)
+    values[1, 3, 2] = 1.0  # at the origin, 5 in front of the camera, with soft edges one voxel around it
+    middle = camera.scaled(5, 5)
+    seen = [
+        render_view(values, grid, red_above_half(), dataclasses.replace(middle, near_depth=d), FLAT).opacity[2, 2]
+        for d in (0.0, 3.9, 6.1)
+    ]
+    assert min(seen[:2]) > 0.3 and seen[2] == 0.0
 
 
 def test_8_pixels_are_u_right_v_down_from_half_and_boxes_half_open():
