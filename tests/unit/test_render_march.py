@@ -191,6 +191,19 @@ def test_a_cut_picture_is_that_of_the_volume_without_its_front(axis, rng):
     assert len(samples) > 100 and kept.start <= index.min() <= index.max() < kept.stop
 
 
+def test_the_face_of_a_cut_is_lit_evenly_whatever_the_gradient():
+    grid = VolumeGrid((40, 38, 36), (1.0, 1.5, 0.8))
+    x = np.linspace(0.3, 0.9, 40, dtype=np.float32)
+    values = np.ascontiguousarray(np.broadcast_to(x, grid.shape_zyx))  # rises along x, across the view
+    opaque = transfer_of(((0.0, 1.0), (1.0, 1.0)), color=((0.0, 0.5, 0.4, 0.3), (1.0, 0.5, 0.4, 0.3)))
+    camera = orbit_camera(grid, np.array([0.0, -1.0, 0.0]), width=30, height=30, fov_y_deg=10.0)
+    lit = RenderSettings(backend="numba", ambient=0.3, diffuse=0.6, specular=0.5)
+    cut = render_view(values, grid, opaque, cut_open(camera, grid, 0.5), lit).rgb[12:18, 12:18]
+    uncut = render_view(values, grid, opaque, camera, lit).rgb[12:18, 12:18]
+    np.testing.assert_allclose(cut, np.broadcast_to(0.9 * np.array([0.5, 0.4, 0.3]), cut.shape), atol=1e-3)
+    assert uncut.max() < 0.9 * 0.5 - 0.1, "the same place without a cut is lit along its gradient"
+
+
 def test_an_empty_picture_is_background_at_infinite_distance(marked_volume):
     camera = orbit_camera(marked_volume.grid, np.array([1.0, 1.0, 1.0]), width=9, height=7)
     settings = RenderSettings(backend="numba", background=(0.2, 0.4, 0.6))

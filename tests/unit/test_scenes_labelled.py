@@ -120,7 +120,9 @@ def test_a_cut_names_what_it_lays_open():
     inside = t.labels.labels.copy()
     inside[7:10, 7:9, 8:12] = 3
     values = np.where(inside == 3, np.float32(0.9), t.volume.values)
-    volume = LabelledVolume(Volume(values, t.volume.grid, (0.0, 255.0), "toy"), LabelVolume(inside, t.volume.grid, TREE))
+    volume = LabelledVolume(
+        Volume(values, t.volume.grid, (0.0, 255.0), "toy"), LabelVolume(inside, t.volume.grid, TREE)
+    )
     back = orbit_camera(t.volume.grid, np.array([0.0, 1.0, 0.0]), width=64, height=64)
     assert (volume.view(OPAQUE, back, SETTINGS).part_index[Level.SMALL] == -1).all()
     (uv,), _ = project(back, transform_points(t.volume.grid.world_from_index, np.array([[9.5, 7.5, 8.0]])))

@@ -59,7 +59,7 @@ def plan_views(run: Run) -> ViewPlan:
         "volume": run.input.volume.digest,
         "rendered values": digest_array(values),
         "transfer functions": digest_json([t.id for _, t in shots]),
-        "cameras": digest_json([digest_json([c.T_world_camera.tolist(), list(c.up_world), c.near_depth]) for c, _ in shots]),
+        "cameras": digest_json([[c.T_world_camera.tolist(), list(c.up_world), c.near_depth] for c, _ in shots]),
         "resolution": digest_json([[c.width, c.height, c.K.tolist()] for c, _ in shots]),
         "render settings": run.config.render.digest,
     }

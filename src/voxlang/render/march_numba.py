@@ -26,8 +26,8 @@ class Frame:
     """First three rows: index-space direction of a pixel (u, v, 1) before division by its world length; last row: the
     camera's position in index space."""
     metric: Float64[np.ndarray, "4 3"]
-    """First three rows: inverse intrinsics; |metric[:3] @ (u, v, 1)| is that world length. Last row: the near depth, how
-    far behind it samples show the face of a cut, 0."""
+    """First three rows: inverse intrinsics; |metric[:3] @ (u, v, 1)| is that world length. Last row: the near depth,
+    how far behind it samples show the face of a cut, 0."""
     light: Float64[np.ndarray, 4]
     """Index-space direction towards a distant light, and 1 if there is one, else 0 (headlight)."""
     spacing: Float64[np.ndarray, 3]
