@@ -35,6 +35,8 @@ class Scan:
     """What each prompt means: beginnings of label names; empty where there is no truth."""
     has_labels: bool = True
     up_world: tuple[float, float, float] | None = None
+    cut_share: float = 0.0
+    """Of the views, where what is asked for lies inside something opaque."""
 
 
 SCANS = {
@@ -49,7 +51,9 @@ SCANS = {
             "lungs": ("lung",),
         },
     ),
-    "head_seg3d": Scan("mr.nii.gz", ("mri-head", "mri-inside"), {"brain": ("brain",), "skull": ("skull",)}),
+    "head_seg3d": Scan(
+        "mr.nii.gz", ("mri-head", "mri-inside"), {"brain": ("brain",), "skull": ("skull",)}, cut_share=0.5
+    ),
     "visible_male_head": Scan(
         "volume.nrrd", ("auto",), dict.fromkeys(("skin", "skull", "teeth"), ()), False, (0.0, 0.0, -1.0)
     ),
@@ -74,6 +78,7 @@ def scan_config(data: Path, name: str, folder: Path, *, views: int, encoder: str
                 "transfers": scan.transfers,
                 "source": "grid",
                 "up_world": scan.up_world,
+                "cut_share": scan.cut_share,
             },
             "embed": {"model": encoder},
             "semantics": {"steps": 2},

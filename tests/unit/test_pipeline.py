@@ -153,7 +153,7 @@ def test_a_second_start_uses_what_is_there(scan, capsys):
     ("change", "name"),
     [
         ({"views": {"seed": 1}}, "cameras"),
-        ({"views": {"cut_depth": (0.2, 0.4)}}, "cameras"),
+        ({"views": {"cut_share": 0.5}}, "cameras"),
         ({"views": {"width": 80}}, "resolution"),
         ({"render": {"step_voxels": 0.7}}, "render settings"),
         ({"sam": {"level_rule": "area"}}, "level rule"),

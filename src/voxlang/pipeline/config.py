@@ -64,8 +64,9 @@ class ViewConfig(BaseModel):
     """Vertical field of view in degrees."""
     transfers: tuple[str, ...] = ("auto",)
     """Transfer functions: "auto", preset names, or ParaView JSON files."""
-    cut_share: float = Field(default=0.5, ge=0, le=1)
-    """Share of the views that a plane across the viewing axis cuts open, to show what lies inside."""
+    cut_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of the views that a plane across the viewing axis cuts open: for what no transfer function shows, because
+    something opaque of like value hides it."""
     cut_depth: tuple[float, float] = (0.3, 0.6)
     """Least and largest part of the depth that a cut takes away; the cuts are spread between them."""
     source: Literal["inr", "grid"] = "inr"
