@@ -12,10 +12,11 @@ from color_models import ColorEncoder, ColorGenerator
 import voxlang.pipeline.infer as infer_module
 import voxlang.pipeline.stage2 as stage2_module
 from voxlang.core.errors import ArtifactError, ConfigError, QueryError
+from voxlang.geometry.camera import Camera
 from voxlang.pipeline.cli import main, parse
 from voxlang.pipeline.config import PipelineConfig, load_preset
 from voxlang.pipeline.stages import run_pipeline
-from voxlang.pipeline.views import cut_depths, visible_voxels
+from voxlang.pipeline.views import cut_depths, digest_of_cameras, visible_voxels
 from voxlang.render.transfer import TransferFunction
 from voxlang.supervision.cache import read_header
 
@@ -107,6 +108,13 @@ def test_views_that_are_cut_open_find_what_an_opaque_thing_hides(scan, cut_share
     found = {q["prompt"]: q for q in json.loads(Path("runs/test/report.json").read_text())["queries"]}
     assert found["red box"]["iou"] > 0.6
     assert least <= found["blue ball"]["iou"] <= most
+
+
+def test_cameras_without_a_cut_keep_the_digest_of_caches_made_before_cuts():
+    pose = np.array([[0.0, 0.0, 1.0, -5.0], [1.0, 0.0, 0.0, 2.5], [0.0, 1.0, 0.0, 0.25], [0.0, 0.0, 0.0, 1.0]])
+    camera = Camera(np.eye(3), pose, 4, 3, (0.0, 1.0, 0.0))
+    assert digest_of_cameras([camera]) == "19a8c5971c0993ea668ccc3a170cd57f"
+    assert digest_of_cameras([dataclasses.replace(camera, near_depth=2.0)]) != "19a8c5971c0993ea668ccc3a170cd57f"
 
 
 def test_cuts_are_dealt_evenly_to_the_transfer_functions():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,11 +59,20 @@ def plan_views(run: Run) -> ViewPlan:
         "volume": run.input.volume.digest,
         "rendered values": digest_array(values),
         "transfer functions": digest_json([t.id for _, t in shots]),
-        "cameras": digest_json([[c.T_world_camera.tolist(), list(c.up_world), c.near_depth] for c, _ in shots]),
+        "cameras": digest_of_cameras(cameras),
         "resolution": digest_json([[c.width, c.height, c.K.tolist()] for c, _ in shots]),
         "render settings": run.config.render.digest,
     }
     return ViewPlan(prepare(values, grid), shots, inputs)
+
+
+def digest_of_cameras(cameras: Sequence[Camera]) -> str:
+    """Names where the cameras stand, which way they look, and what they cut; resolution apart.
+
+    Cameras that cut nothing keep the digest from before there were cuts, so that caches made then stay good.
+    """
+    poses = [[c.T_world_camera.tolist(), list(c.up_world)] + [c.near_depth] * (c.near_depth > 0) for c in cameras]
+    return digest_json([digest_json(pose) for pose in poses])
 
 
 def cut_depths(n: int, n_transfers: int, share: float, depth: tuple[float, float]) -> list[float | None]:
