@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from color_models import ColorEncoder, ColorGenerator
+from pydantic import ValidationError
 
 import voxlang.pipeline.infer as infer_module
 import voxlang.pipeline.stage2 as stage2_module
@@ -122,6 +123,8 @@ def test_cuts_are_dealt_evenly_to_the_transfer_functions():
     assert [c is not None for c in cut_depths(8, 2, 0.5, (0.3, 0.6))] == [False, False, True, True] * 2
     assert [c is not None for c in cut_depths(9, 3, 1 / 3, (0.3, 0.6))] == [False] * 6 + [True] * 3
     every = cut_depths(10, 1, 1.0, (0.3, 0.6))
+    with pytest.raises(ValidationError, match="cut_depth"):
+        settings(views={"cut_depth": (0.3, 1.0)})
     assert min(every) >= 0.3 and max(every) <= 0.6 and np.diff(sorted(every)).min() > 0.3 / 20
 
 

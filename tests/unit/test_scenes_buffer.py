@@ -106,6 +106,9 @@ def test_scenes_are_kept_resumed_and_equal(tmp_path, monkeypatch):
     np.testing.assert_array_equal(direct.part_index, first.part_index)
     with pytest.raises(ArtifactError, match="other settings"):
         generate_scenes(tmp_path, SMALL.model_copy(update={"views_per_phantom": 3}))
+    with pytest.raises(ArtifactError, match=r"cut=0\.5"):
+        generate_scenes(tmp_path, SMALL.model_copy(update={"cut": 0.5}))
+    assert SMALL.key == "9ceba06413ae0a329bb6ce608974dae8", "folders made before there were cuts stay good"
     contact_sheet(tmp_path / "sheet.png", first)
     from PIL import Image
 

@@ -141,6 +141,9 @@ def cut_open(camera: Camera, grid: VolumeGrid, share: float) -> Camera:
         camera: a view of the grid.
         grid: what is cut, across the viewing axis.
         share: of the box's depth that goes, in [0, 1).
+
+    Raises:
+        ConfigError: another share.
     """
     if not 0.0 <= share < 1.0:
         raise ConfigError("a share in [0, 1)", got=f"{share}", where="cut_open", do="use a half, for instance")

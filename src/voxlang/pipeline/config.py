@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,6 +18,7 @@ from voxlang.semantics.config import SemanticsConfig
 from voxlang.tracking.config import TrackerConfig
 
 Mode = Literal["stage1", "render", "stage2", "infer", "evaluate", "dashboard", "cache-stats", "compare-sam", "all"]
+DepthShare = Annotated[float, Field(ge=0, lt=1)]
 
 
 class VolumeConfig(BaseModel):
@@ -67,7 +68,7 @@ class ViewConfig(BaseModel):
     cut_share: float = Field(default=0.0, ge=0, le=1)
     """Share of the views that a plane across the viewing axis cuts open: for what no transfer function shows, because
     something opaque of like value hides it."""
-    cut_depth: tuple[float, float] = (0.3, 0.6)
+    cut_depth: tuple[DepthShare, DepthShare] = (0.3, 0.6)
     """Least and largest part of the depth that a cut takes away; the cuts are spread between them."""
     source: Literal["inr", "grid"] = "inr"
     """Render the stage 1 field, or the volume itself."""

@@ -53,7 +53,8 @@ class BufferConfig(BaseModel):
     @property
     def key(self) -> str:
         """Names what decides a phantom's pictures, so that a folder does not mix two kinds."""
-        return digest_json(self.model_dump(include={"views_per_phantom", "size_px", "voxels", "cut"}))
+        names = {"views_per_phantom", "size_px", "voxels"} | ({"cut"} if self.cut else set())
+        return digest_json(self.model_dump(include=names))
 
 
 @dataclass(frozen=True, eq=False)
