@@ -14,10 +14,11 @@ import voxlang.pipeline.infer as infer_module
 import voxlang.pipeline.stage2 as stage2_module
 from voxlang.core.errors import ArtifactError, ConfigError, QueryError
 from voxlang.geometry.camera import Camera
+from voxlang.geometry.grid import VolumeGrid
 from voxlang.pipeline.cli import main, parse
 from voxlang.pipeline.config import PipelineConfig, load_preset
 from voxlang.pipeline.stages import run_pipeline
-from voxlang.pipeline.views import cut_depths, digest_of_cameras, visible_voxels
+from voxlang.pipeline.views import cut_depths, digest_of_cameras, hidden_share, visible_voxels
 from voxlang.render.transfer import TransferFunction
 from voxlang.supervision.cache import read_header
 
@@ -118,11 +119,34 @@ def test_cameras_without_a_cut_keep_the_digest_of_caches_made_before_cuts():
     assert digest_of_cameras([dataclasses.replace(camera, near_depth=2.0)]) != "19a8c5971c0993ea668ccc3a170cd57f"
 
 
+def test_what_a_transfer_function_hides_is_what_lies_deeper_than_its_light_comes():
+    values = np.zeros((30, 40, 50), np.float32)
+    values[5:25, 5:35, 10:40] = 1.0  # spacing 1, 1.5, 2 (x, y, z): 30 x 45 x 40
+    grid = VolumeGrid((50, 40, 30), (1.0, 1.5, 2.0))
+
+    def look(alpha):
+        return TransferFunction(np.array([[0.0, 1.0, 1.0, 1.0]]), np.array([[0, 0], [0.9, 0], [1, alpha]], float), 1.0)
+
+    # a tenth of the light comes to ln 10 / -ln(1 - alpha): 4.5 deep at 0.4; what is left is 21 x 36 x 31 to a voxel
+    inner, outer = 22 * 24 * 16, 30 * 30 * 20
+    assert hidden_share(values, grid, look(0.4)) == pytest.approx(inner / outer, abs=0.05)
+    assert hidden_share(values, grid, look(0.05)) == 0.0, "45 deep: everything shows"
+    shell = values.copy()
+    shell[7:23, 7:33, 12:38] = 0.0
+    assert hidden_share(shell, grid, look(0.9)) < 0.1, "a shell hides nothing"
+    assert hidden_share(np.zeros_like(values), grid, look(0.9)) == 0.0
+    large = np.repeat(np.repeat(np.repeat(values, 6, 0), 6, 1), 6, 2)
+    fine = VolumeGrid((300, 240, 180), (1 / 6, 0.25, 1 / 3))
+    assert hidden_share(large, fine, look(0.4)) == pytest.approx(inner / outer, abs=0.08)
+
+
 def test_cuts_are_dealt_evenly_to_the_transfer_functions():
-    assert cut_depths(5, 1, 0.0, (0.3, 0.6)) == [None] * 5
-    assert [c is not None for c in cut_depths(8, 2, 0.5, (0.3, 0.6))] == [False, False, True, True] * 2
-    assert [c is not None for c in cut_depths(9, 3, 1 / 3, (0.3, 0.6))] == [False] * 6 + [True] * 3
-    every = cut_depths(10, 1, 1.0, (0.3, 0.6))
+    assert cut_depths(5, [True], 0.0, (0.3, 0.6)) == [None] * 5
+    assert cut_depths(4, [], 0.5, (0.3, 0.6)) == [None] * 4
+    assert [c is not None for c in cut_depths(8, [True] * 2, 0.5, (0.3, 0.6))] == [False, False, True, True] * 2
+    assert [c is not None for c in cut_depths(9, [True] * 3, 1 / 3, (0.3, 0.6))] == [False] * 6 + [True] * 3
+    assert [c is not None for c in cut_depths(8, [False, True], 0.5, (0.3, 0.6))] == [False, False, False, True] * 2
+    every = cut_depths(10, [True], 1.0, (0.3, 0.6))
     with pytest.raises(ValidationError, match="cut_depth"):
         settings(views={"cut_depth": (0.3, 1.0)})
     assert min(every) >= 0.3 and max(every) <= 0.6 and np.diff(sorted(every)).min() > 0.3 / 20
@@ -164,7 +188,7 @@ def test_a_second_start_uses_what_is_there(scan, capsys):
     ("change", "name"),
     [
         ({"views": {"seed": 1}}, "cameras"),
-        ({"views": {"cut_share": 0.5}}, "cameras"),
+        ({"views": {"cut_share": 0.5, "cut_hidden": 0}}, "cameras"),
         ({"views": {"width": 80}}, "resolution"),
         ({"render": {"step_voxels": 0.7}}, "render settings"),
         ({"sam": {"level_rule": "area"}}, "level rule"),

@@ -66,8 +66,10 @@ class ViewConfig(BaseModel):
     transfers: tuple[str, ...] = ("auto",)
     """Transfer functions: "auto", preset names, or ParaView JSON files."""
     cut_share: float = Field(default=0.0, ge=0, le=1)
-    """Share of the views that a plane across the viewing axis cuts open: for what no transfer function shows, because
-    something opaque of like value hides it."""
+    """Share of the views that a plane across the viewing axis cuts open, of every transfer function that hides much of
+    what it shows: for what lies inside something opaque."""
+    cut_hidden: float = Field(default=0.5, ge=0, le=1)
+    """Part of what a transfer function shows that must lie too deep to be seen before its views are cut; 0 cuts all."""
     cut_depth: tuple[DepthShare, DepthShare] = (0.3, 0.6)
     """Least and largest part of the depth that a cut takes away; the cuts are spread between them."""
     source: Literal["inr", "grid"] = "inr"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32
-from scipy.ndimage import uniform_filter
+from scipy.ndimage import distance_transform_edt, uniform_filter
 from tqdm import tqdm
 
 from voxlang.core.digest import digest_array, digest_json
@@ -21,6 +21,11 @@ from voxlang.render.render import RenderVolume, prepare, visible_grid
 from voxlang.render.transfer import TransferFunction
 from voxlang.render.types import RenderedView
 from voxlang.semantics.fill import Look
+
+_SHOWN_ALPHA = 0.02
+"""Opacity per unit distance from which a voxel counts as shown."""
+_VOXELS_TO_JUDGE = 2e6
+"""Of larger volumes about so many voxels are looked at to judge what is hidden."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +57,8 @@ def plan_views(run: Run) -> ViewPlan:
         fov_y_deg=views.fov_y_deg,
         fit="box",
     )
-    cuts = cut_depths(views.n, len(transfers), views.cut_share, views.cut_depth)
+    hides = [hidden_share(values, grid, t) >= views.cut_hidden for t in transfers] if views.cut_share else []
+    cuts = cut_depths(views.n, hides, views.cut_share, views.cut_depth)
     cameras = [c if cut is None else cut_open(c, box, cut) for c, cut in zip(cameras, cuts, strict=True)]
     shots = tuple((c, transfers[i % len(transfers)]) for i, c in enumerate(cameras))
     inputs = {
@@ -75,17 +81,32 @@ def digest_of_cameras(cameras: Sequence[Camera]) -> str:
     return digest_json([digest_json(pose) for pose in poses])
 
 
-def cut_depths(n: int, n_transfers: int, share: float, depth: tuple[float, float]) -> list[float | None]:
+def hidden_share(values: Float32[np.ndarray, "z y x"], grid: VolumeGrid, transfer: TransferFunction) -> float:
+    """Part of the voxels that a transfer function shows which no view can show, in [0, 1].
+
+    Those that lie deeper inside what is shown than a tenth of the light comes, at its median density.
+    """
+    step = max(1, round((values.size / _VOXELS_TO_JUDGE) ** (1 / 3)))
+    values = values[::step, ::step, ::step]
+    spacing = [step * s for s in grid.spacing_xyz[::-1]]
+    shown = np.pad(transfer.alpha(values) > _SHOWN_ALPHA, 1)
+    if not shown.any():
+        return 0.0
+    reach = np.log(10.0) / float(np.median(transfer.density(values[shown[1:-1, 1:-1, 1:-1]])))
+    return float((distance_transform_edt(shown, sampling=spacing)[shown] > max(reach, *spacing)).mean())
+
+
+def cut_depths(n: int, hides: Sequence[bool], share: float, depth: tuple[float, float]) -> list[float | None]:
     """For each of `n` views the part of the depth that is cut away, None for none.
 
-    The same share of the views of every transfer function is cut, the views being dealt to them in turn, and the depths
-    of any few cuts lie apart (golden ratio).
+    The views are dealt in turn to the transfer functions; of each that hides something the same share is cut, and the
+    depths of any few cuts lie apart (golden ratio).
     """
     out: list[float | None] = []
     n_cuts = 0
     for i in range(n):
-        turn = i // n_transfers
-        if np.floor((turn + 1) * share + 1e-9) > np.floor(turn * share + 1e-9):
+        turn, look = divmod(i, max(len(hides), 1))
+        if any(hides) and hides[look] and np.floor((turn + 1) * share + 1e-9) > np.floor(turn * share + 1e-9):
             out.append(depth[0] + (depth[1] - depth[0]) * ((0.5 + n_cuts * 0.618034) % 1.0))
             n_cuts += 1
         else:
@@ -116,7 +137,7 @@ def run_render(run: Run) -> list[RenderedView]:
 
 
 def visible_voxels(
-    values: Float32[np.ndarray, "z y x"], transfers: tuple[TransferFunction, ...], *, min_alpha: float = 0.02
+    values: Float32[np.ndarray, "z y x"], transfers: tuple[TransferFunction, ...], *, min_alpha: float = _SHOWN_ALPHA
 ) -> np.ndarray:
     """Voxels [z y x] to which some transfer function gives an opacity above `min_alpha` per unit distance.
 
