@@ -119,6 +119,13 @@ def test_cameras_without_a_cut_keep_the_digest_of_caches_made_before_cuts():
     assert digest_of_cameras([dataclasses.replace(camera, near_depth=2.0)]) != "19a8c5971c0993ea668ccc3a170cd57f"
 
 
+def test_cuts_that_show_nothing_new_are_not_made_and_it_is_said(scan, capsys):
+    run_pipeline(settings(mode="render", views={"cut_share": 0.5}))
+    assert "none is cut open" in capsys.readouterr().out
+    run_pipeline(settings(mode="render", views={"cut_share": 0.5, "cut_hidden": 0}))
+    assert "none is cut open" not in capsys.readouterr().out
+
+
 def test_what_a_transfer_function_hides_is_what_lies_deeper_than_its_light_comes():
     values = np.zeros((30, 40, 50), np.float32)
     values[5:25, 5:35, 10:40] = 1.0  # spacing 1, 1.5, 2 (x, y, z): 30 x 45 x 40

@@ -58,6 +58,11 @@ def plan_views(run: Run) -> ViewPlan:
         fit="box",
     )
     hides = [hidden_share(values, grid, t) >= views.cut_hidden for t in transfers] if views.cut_share else []
+    if hides and not any(hides):
+        print(
+            f"views: none is cut open, as no transfer function hides {views.cut_hidden:.0%} of what it shows; "
+            "--views.cut-hidden 0 cuts those of all"
+        )
     cuts = cut_depths(views.n, hides, views.cut_share, views.cut_depth)
     cameras = [c if cut is None else cut_open(c, box, cut) for c, cut in zip(cameras, cuts, strict=True)]
     shots = tuple((c, transfers[i % len(transfers)]) for i, c in enumerate(cameras))
