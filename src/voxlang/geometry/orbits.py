@@ -13,6 +13,8 @@ from voxlang.geometry.camera import Camera, look_at, project
 from voxlang.geometry.grid import VolumeGrid, transform_points
 
 DEFAULT_FOV_Y_DEG = 30.0
+_CORNERS_UNIT = np.stack(np.meshgrid([-1.0, 1.0], [-1.0, 1.0], [-1.0, 1.0]), -1).reshape(8, 3)
+"""The corners of a grid's box of voxel centres."""
 
 
 def fibonacci_directions(n: int) -> Float[np.ndarray, "n 3"]:
@@ -103,8 +105,7 @@ def _box_distance(
     margin: float,
 ) -> float:
     """Least distance from the grid's centre at which all eight corners, times `margin`, lie in the picture."""
-    signs = np.stack(np.meshgrid([-1.0, 1.0], [-1.0, 1.0], [-1.0, 1.0]), -1).reshape(8, 3)
-    corners = (signs * grid.extent_world / 2.0) @ np.asarray(grid.direction).T
+    corners = (_CORNERS_UNIT * grid.extent_world / 2.0) @ np.asarray(grid.direction).T
     pose = look_at(direction, np.zeros(3), up_world=up_world, fov_y_deg=60.0, width=8, height=8).T_world_camera
     right, down = corners @ pose[:3, 0], corners @ pose[:3, 1]
     tangent_y = np.tan(half_angle_y)
@@ -147,6 +148,5 @@ def cut_open(camera: Camera, grid: VolumeGrid, share: float) -> Camera:
     """
     if not 0.0 <= share < 1.0:
         raise ConfigError("a share in [0, 1)", got=f"{share}", where="cut_open", do="use a half, for instance")
-    corners = np.stack(np.meshgrid([-1.0, 1.0], [-1.0, 1.0], [-1.0, 1.0]), -1).reshape(8, 3)
-    _, depth = project(camera, transform_points(grid.world_from_unit, corners))
+    _, depth = project(camera, transform_points(grid.world_from_unit, _CORNERS_UNIT))
     return replace(camera, near_depth=max(float(depth.min() + share * np.ptp(depth)), 0.0))

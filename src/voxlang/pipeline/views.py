@@ -57,7 +57,9 @@ def plan_views(run: Run) -> ViewPlan:
         fov_y_deg=views.fov_y_deg,
         fit="box",
     )
-    hides = [hidden_share(values, grid, t) >= views.cut_hidden for t in transfers] if views.cut_share else []
+    looks = {t.id: t for t in transfers} if views.cut_share else {}
+    hidden = {key: hidden_share(values, grid, look) for key, look in looks.items()}
+    hides = [hidden[t.id] >= views.cut_hidden for t in transfers if t.id in hidden]
     if hides and not any(hides):
         print(
             f"views: none is cut open, as no transfer function hides {views.cut_hidden:.0%} of what it shows; "

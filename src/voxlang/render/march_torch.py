@@ -134,10 +134,11 @@ def march_rays(
     color = looked[..., :3]
     if settings.shading:
         lit, shine = _light(values, points, direction, frame.light, frame.spacing, settings)
-        start = origin + enter[:, None] * direction
-        cut = ((start > 1e-6) & (start < top - 1e-6)).all(-1) & (camera.near_depth > 0)
-        face = cut[:, None] & (s < metric[3, 1])
-        lit, shine = torch.where(face, settings.ambient + settings.diffuse, lit), torch.where(face, 0.0, shine)
+        if camera.near_depth > 0:
+            start = origin + enter[:, None] * direction
+            cut = ((start > 1e-6) & (start < top - 1e-6)).all(-1)
+            face = cut[:, None] & (s < metric[3, 1])
+            lit, shine = torch.where(face, settings.ambient + settings.diffuse, lit), torch.where(face, 0.0, shine)
         color = (color * lit[..., None] + shine[..., None]).clamp(max=1.0)
     opacity = weights.sum(-1)
     reached = torch.cumsum(weights.detach(), -1) > settings.first_opacity
