@@ -12,7 +12,7 @@ from voxlang.embed.types import EncoderId
 from voxlang.geometry.camera import look_at
 from voxlang.supervision.cache import read_cache, write_cache
 from voxlang.supervision.plain_pickle import dump_plain, load_plain
-from voxlang.supervision.types import ViewTarget
+from voxlang.supervision.types import Pieces, ViewTarget
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -32,7 +32,11 @@ def targets(draw):
     position = np.array([draw(st.floats(1, 5)), draw(st.floats(-5, 5)), draw(st.floats(-5, 5))])
     camera = look_at(position, np.zeros(3), up_world=(0.0, 0.0, 1.0), fov_y_deg=30.0, width=width, height=height)
     encoder = EncoderId("open_clip", draw(names), "w", "p", dim)
-    return ViewTarget(camera, draw(names), index, vectors, levels, parents, scores, encoder, draw(names))
+    pieces = None
+    if draw(st.booleans()):
+        finer = draw(hnp.arrays(np.int16, (3, height, width), elements=st.integers(-1, n - 1)))
+        pieces = Pieces(finer, vectors[::-1].copy(), levels[::-1].copy())
+    return ViewTarget(camera, draw(names), index, vectors, levels, parents, scores, encoder, draw(names), pieces)
 
 
 @given(views=st.lists(targets(), max_size=3), given_inputs=inputs)
@@ -45,6 +49,9 @@ def test_read_is_the_inverse_of_write(tmp_path, views, given_inputs):
             ours, theirs = getattr(a, name), getattr(b, name)
             assert ours.dtype == theirs.dtype and ours.shape == theirs.shape
             assert ours.tobytes() == theirs.tobytes()
+        assert (a.pieces is None) == (b.pieces is None)
+        for name in ("index", "vectors", "level") if b.pieces else ():
+            assert getattr(a.pieces, name).tobytes() == getattr(b.pieces, name).tobytes()
         assert (a.transfer_id, a.encoder, a.key) == (b.transfer_id, b.encoder, b.key)
         assert a.camera.as_dict() == b.camera.as_dict()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from voxlang.embed.types import EncoderId
+from voxlang.embed.types import EncoderId, NamedRegions
 from voxlang.masks.types import MaskSet, mask_set_from_dense
 
 PURE = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1)}
@@ -68,3 +68,25 @@ class ColorEncoder:
             rows.append([*(color or (0.45, 0.45, 0.45)), 0.0 if color else 0.6])
         vectors = np.asarray(rows, np.float32)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+class ColorDense:
+    """Regions are all pixels of one dominant colour, alike on every level; their vectors are the colours."""
+
+    def __init__(self, identity: str = "dense-1") -> None:
+        self.digest = identity
+
+    def regions(self, rgb: np.ndarray, inside: np.ndarray) -> NamedRegions:
+        index = np.where(inside, rgb.argmax(axis=2), -1).astype(np.int16)
+        return NamedRegions(np.stack([index] * 3), np.eye(4, dtype=np.float32)[:3])
+
+
+class OneMask(ColorGenerator):
+    """One mask of everything."""
+
+    def generate(self, rgb: np.ndarray, *, foreground: np.ndarray | None = None) -> MaskSet:
+        mask = (rgb.max(axis=2) > 25) & (True if foreground is None else foreground)
+        point = np.argwhere(mask)[0][::-1] + 0.5
+        return mask_set_from_dense(
+            mask[None], predicted_iou=np.array([0.95]), stability=np.array([0.97]), points_uv=point[None]
+        )

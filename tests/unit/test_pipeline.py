@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from color_models import ColorEncoder, ColorGenerator
+from color_models import ColorDense, ColorEncoder, ColorGenerator, OneMask
 from pydantic import ValidationError
 
 import voxlang.pipeline.infer as infer_module
@@ -58,6 +58,7 @@ def scan(tmp_path, monkeypatch):
     generator, encoder = ColorGenerator(), ColorEncoder()
     monkeypatch.setattr(stage2_module, "sam_generator_from_settings", lambda settings: generator)
     monkeypatch.setattr(stage2_module, "load_encoder", lambda settings: encoder)
+    monkeypatch.setattr(stage2_module, "load_dense_encoder", lambda settings, encoder: None)
     monkeypatch.setattr(infer_module, "load_encoder", lambda settings: encoder)
     return generator
 
@@ -97,6 +98,33 @@ def test_volume_to_label_map_on_the_inputs_own_grid(scan):
     names = {s["name"] for s in report["stages"]}
     assert {"render", "masks and embeddings", "semantic field", "queries"} <= names
     assert "<svg" in Path("runs/test/report.html").read_text()
+
+
+@pytest.mark.parametrize("source", ["masks", "field"])
+def test_a_mask_over_two_things_is_cut_where_the_dense_tower_calls_them_differently(scan, monkeypatch, capsys, source):
+    monkeypatch.setattr(stage2_module, "sam_generator_from_settings", lambda settings: OneMask())
+    changes = {"query": {"source": source}, "semantics": {"steps": 200}}
+    ious = lambda: [json.loads(Path("runs/test/report.json").read_text())["queries"][k]["iou"] for k in range(2)]
+    run_pipeline(settings(**changes))
+    assert min(ious()) == 0.0
+    monkeypatch.setattr(stage2_module, "load_dense_encoder", lambda settings, encoder: ColorDense())
+    capsys.readouterr()
+    run_pipeline(settings(**changes))
+    assert "changed: dense tower" in capsys.readouterr().out
+    assert min(ious()) > 0.7
+    report = json.loads(Path("runs/test/report.json").read_text())
+    assert sum(level["masks"] for level in report["levels"].values()) == 6, "pieces are not counted as masks"
+
+
+def test_a_tower_or_share_of_another_kind_makes_the_cache_stale(scan, monkeypatch, capsys):
+    for tower, share, stale in (
+        (ColorDense(), 0.5, False),
+        (ColorDense("dense-2"), 0.5, True),
+        (ColorDense("dense-2"), 0.2, True),
+    ):
+        monkeypatch.setattr(stage2_module, "load_dense_encoder", lambda settings, encoder, tower=tower: tower)
+        run_pipeline(settings(embed={"mask_share": share}))
+        assert ("changed: dense tower" in capsys.readouterr().out) is stale
 
 
 @pytest.mark.parametrize(("cut_share", "least", "most"), [(0.0, 0.0, 0.0), (0.5, 0.6, 1.0)])

@@ -13,10 +13,10 @@ from voxlang.render.samples import RaySamples
 from voxlang.semantics.config import SemanticsConfig
 from voxlang.semantics.field import SemanticField, points_of_voxels
 from voxlang.semantics.fill import Look, fill_unseen
-from voxlang.semantics.lifting import filled_levels, lift_masks
+from voxlang.semantics.lifting import lift_masks
 from voxlang.semantics.store import load_lifted, load_semantics, save_lifted, save_semantics
 from voxlang.semantics.train import fit_semantic_field, ray_bank
-from voxlang.supervision.types import ViewTarget
+from voxlang.supervision.types import ViewTarget, filled_levels
 
 GRID = VolumeGrid((5, 4, 3), (1.0, 2.0, 3.0))
 ENCODER = EncoderId("open_clip", "tiny", "w", "p", 4)
@@ -85,7 +85,7 @@ def test_evidence_is_all_weight_with_or_without_a_mask(rng):
 
 
 def test_what_has_no_parts_is_its_own_part(rng):
-    filled = filled_levels(random_views(rng)[0][0])
+    filled = filled_levels(random_views(rng)[0][0].mask_index)
     assert filled[Level.SMALL, 0, 0] == 2, "its own small mask"
     assert filled[Level.SMALL, 1, 1] == 1, "no small mask: the part"
     assert filled[Level.PART, 2, 2] == 0, "no part: the whole"

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from voxlang.core.errors import MaskError
-from voxlang.embed.types import EncoderId, MaskEmbeddings
+from voxlang.embed.types import EncoderId, MaskEmbeddings, NamedRegions
 from voxlang.geometry.camera import look_at
 from voxlang.masks.types import MaskHierarchy, mask_set_from_dense
 from voxlang.render.types import RenderedView
 from voxlang.supervision.target import make_view_target
+from voxlang.supervision.types import filled_levels
 
 HEIGHT, WIDTH = 12, 17
 ENCODER = EncoderId("open_clip", "tiny", "w", "p", 3)
@@ -108,3 +109,41 @@ def test_what_does_not_belong_together_is_refused(rng):
         make_view_target(view(), masks, embeddings(2, rng), key="k")
     with pytest.raises(MaskError, match="17x13 view"):
         make_view_target(view(height=13), masks, embeddings(1, rng), key="k")
+
+
+def test_pieces_are_where_a_mask_and_a_region_meet(rng):
+    masks = np.stack([box(0, 6, 0, 6), box(0, 12, 0, 12)])
+    vectors = embeddings(2, rng)
+    regions = NamedRegions(np.full((3, HEIGHT, WIDTH), -1, np.int16), embeddings(4, rng).vectors)
+    for level in range(3):
+        regions.index[level, :, :9] = level
+    regions.index[1, :, 4:9] = 3
+    target = make_view_target(
+        view(), hierarchy(masks, [1, 2], [1, -1]), vectors, key="k", regions=regions, mask_share=0.25
+    )
+    assert target.vectors.shape == (2, 3) and target.learnt() is target.pieces
+    filled = filled_levels(target.mask_index)
+    pairs = {}
+    for level in range(3):
+        for v in range(HEIGHT):
+            for u in range(WIDTH):
+                mask, region, piece = filled[level, v, u], regions.index[level, v, u], target.pieces.index[level, v, u]
+                assert (piece < 0) == (mask < 0 and region < 0)
+                if piece < 0:
+                    continue
+                assert pairs.setdefault(piece, (level, mask, region)) == (level, mask, region)
+                assert target.pieces.level[piece] == level
+                total = np.zeros(3)
+                if mask >= 0:
+                    total += (0.25 if region >= 0 else 1.0) * vectors.vectors[mask]
+                if region >= 0:
+                    total += (0.75 if mask >= 0 else 1.0) * regions.vectors[region]
+                np.testing.assert_allclose(target.pieces.vectors[piece], total / np.linalg.norm(total), atol=2e-3)
+    assert len(set(pairs.values())) == len(pairs) == len(target.pieces.vectors)
+
+
+def test_without_regions_whole_masks_are_learnt_down_to_the_finest_level(rng):
+    target = make_view_target(view(), hierarchy(np.stack([box(0, 12, 0, 12)]), [2], [-1]), embeddings(1, rng), key="k")
+    assert target.pieces is None
+    assert (target.learnt().index == np.where(box(0, 12, 0, 12), 0, -1)).all()
+    assert target.learnt().vectors is target.vectors

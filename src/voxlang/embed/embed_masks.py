@@ -6,17 +6,16 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32
 
 from voxlang.core.errors import MaskError
 from voxlang.embed.crops import ViewCrops, averaged_policies
 from voxlang.embed.dense import pooled_vectors
 from voxlang.embed.encoder import ImageTextEncoder
+from voxlang.embed.preprocess import Picture
 from voxlang.embed.settings import NEUTRAL_GREY, CropPolicy
 from voxlang.embed.types import MaskEmbeddings
 from voxlang.masks.types import MaskSet
-
-Picture = Float32[np.ndarray, "h w 3"] | UInt8[np.ndarray, "h w 3"]
 
 
 def embed_masks(

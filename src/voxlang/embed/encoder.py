@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 
-from voxlang.embed.preprocess import Images
-from voxlang.embed.settings import EmbedConfig
-from voxlang.embed.types import EncoderId
+from voxlang.embed.preprocess import Images, Picture
+from voxlang.embed.settings import DENSE_MICRO, EmbedConfig
+from voxlang.embed.types import EncoderId, NamedRegions
+from voxlang.embed.weights import checkpoint_folders
 
 
 @runtime_checkable
@@ -40,6 +41,20 @@ class ImageTextEncoder(Protocol):
         ...
 
 
+@runtime_checkable
+class RegionEncoder(Protocol):
+    """Looks at a whole picture and says which regions of it are called differently, in the space of an encoder."""
+
+    @property
+    def digest(self) -> str:
+        """Identity by content: of all that decides the regions of a picture."""
+        ...
+
+    def regions(self, rgb: Picture, inside: Bool[np.ndarray, "h w"]) -> NamedRegions:
+        """Regions of the pixels `inside` on each level, with a unit vector each."""
+        ...
+
+
 def load_encoder(config: EmbedConfig) -> ImageTextEncoder:
     """Load the encoder that the settings name, from local files only.
 
@@ -53,3 +68,18 @@ def load_encoder(config: EmbedConfig) -> ImageTextEncoder:
 
     loaders = {"open_clip": load_open_clip, "clipseg": load_clipseg}
     return loaders[config.family](config)
+
+
+def load_dense_encoder(config: EmbedConfig, encoder: ImageTextEncoder) -> RegionEncoder | None:
+    """Load the dense tower that speaks to the texts of an encoder; None where the settings want none.
+
+    Raises:
+        ModelMissingError, ArtifactError, WeightsError: as `load_dense_tower`.
+    """
+    if not config.dense:
+        return None
+    from voxlang.embed.dense_encoder import load_dense_tower
+
+    paths = [folder / DENSE_MICRO for folder in checkpoint_folders(config)]
+    path = next((p for p in paths if p.is_file()), paths[0])
+    return load_dense_tower(path, encoder=encoder.id, device=config.device)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Images = Float32[np.ndarray, "n h w 3"] | UInt8[np.ndarray, "n h w 3"]
 """Pictures as float in [0, 1] or bytes in [0, 255]."""
+Picture = Float32[np.ndarray, "h w 3"] | UInt8[np.ndarray, "h w 3"]
+"""One of them."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,9 @@ CropPolicy = Literal["masked", "context", "box", "dual", "triple", "pooled"]
 MICRO_DIRECTORY = "voxlang_clip_micro"
 """Folder of the embedded model inside the checkpoints folder."""
 
+DENSE_MICRO = "voxlang_dense_micro.safetensors"
+"""File of its dense tower there."""
+
 CLIPSEG_DIRECTORY = "clipseg-rd64-refined"
 """Folder in which the official CLIPSeg model is looked for inside the checkpoints folder."""
 
@@ -39,6 +42,11 @@ class EmbedConfig(BaseModel):
     the mean of the vectors of masked and context; triple: that of masked, counted twice, context and box; pooled: dense
     features of the view, averaged in the mask. Without it triple with the embedded model, which is quick, and masked
     with all others."""
+    regions: Literal["auto", "dense", "none"] = "auto"
+    """dense: masks are cut into pieces by what the dense tower of the embedded model calls their places; none: masks
+    stay whole; auto: dense with the embedded model, none with all others."""
+    mask_share: float = Field(default=0.5, ge=0, le=1)
+    """Weight of a mask's own vector in that of its pieces."""
     background: tuple[float, float, float] = NEUTRAL_GREY
     """Colour around masked crops and beyond the picture's border, red green blue in [0, 1]."""
     batch_size: int = Field(default=64, ge=1)
@@ -49,4 +57,13 @@ class EmbedConfig(BaseModel):
     @property
     def crop_policy(self) -> CropPolicy:
         """The policy, or the model's own where none is given."""
-        return self.policy or ("triple" if self.family == "open_clip" and self.model == "micro" else "masked")
+        return self.policy or ("triple" if self._embedded else "masked")
+
+    @property
+    def dense(self) -> bool:
+        """Whether a dense tower cuts the masks."""
+        return self.regions == "dense" or (self.regions == "auto" and self._embedded)
+
+    @property
+    def _embedded(self) -> bool:
+        return self.family == "open_clip" and self.model == "micro"

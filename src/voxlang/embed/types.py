@@ -73,3 +73,13 @@ class MaskEmbeddings:
                 where="MaskEmbeddings",
                 do="normalise the vectors of this encoder",
             )
+
+
+@dataclass(frozen=True, eq=False)
+class NamedRegions:
+    """Regions of one view with a vector each."""
+
+    index: Int16[np.ndarray, "3 h w"]
+    """Row of `vectors` at each pixel and level; -1 outside the object."""
+    vectors: Float32[np.ndarray, "n d"]
+    """Unit vectors."""

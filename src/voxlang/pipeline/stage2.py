@@ -14,7 +14,7 @@ from voxlang.core.errors import ArtifactError, CacheError
 from voxlang.core.levels import LEVELS
 from voxlang.embed.crops import policy_digest
 from voxlang.embed.embed_masks import embed_views
-from voxlang.embed.encoder import ImageTextEncoder, load_encoder
+from voxlang.embed.encoder import ImageTextEncoder, RegionEncoder, load_dense_encoder, load_encoder
 from voxlang.masks.fast.grid import PointCounts, count_points
 from voxlang.masks.fast.parameters import MaskParameters
 from voxlang.masks.generate import sam_generator_from_settings
@@ -69,7 +69,8 @@ def make_targets(run: Run, plan: ViewPlan, views: list[RenderedView]) -> list[Vi
     with run.clock.stage("masks and embeddings") as meter:
         generator = sam_generator_from_settings(run.config.sam)
         encoder = load_encoder(run.config.embed)
-        inputs = target_inputs(run, plan, generator, encoder)
+        dense = load_dense_encoder(run.config.embed, encoder)
+        inputs = target_inputs(run, plan, generator, encoder, dense)
         path = cache_path(run.config.cache_dir, len(views))
         if _find_current(path, inputs):
             meter.reuse()
@@ -84,7 +85,7 @@ def make_targets(run: Run, plan: ViewPlan, views: list[RenderedView]) -> list[Vi
             together = run.config.sam.views_per_pass
             for start in range(0, len(missing), together):
                 group = missing[start : start + together]
-                for i, target in _targets_of(run, {i: views[i] for i in group}, generator, encoder, key):
+                for i, target in _targets_of(run, {i: views[i] for i in group}, generator, encoder, dense, key):
                     store.put(i, target)
                     bar.update()
         targets = store.assemble(path, len(views))
@@ -102,14 +103,18 @@ def count_prompts(run: Run, views: list[RenderedView]) -> PointCounts:
     return prompts
 
 
-def target_inputs(run: Run, plan: ViewPlan, generator: ViewMaskGenerator, encoder: ImageTextEncoder) -> dict[str, str]:
+def target_inputs(
+    run: Run, plan: ViewPlan, generator: ViewMaskGenerator, encoder: ImageTextEncoder, dense: RegionEncoder | None
+) -> dict[str, str]:
     """Digest by name of everything that a view target depends on; the cache is refused when one of them changes."""
+    pieces = {"dense tower": digest_json([dense.digest, run.config.embed.mask_share])} if dense else {}
     return {
         **plan.inputs,
         "SAM weights and thresholds": generator.id,
         "level rule": digest_json([levels_digest(run.config.sam.resolved().level_rule), OVERLAP_RULE]),
         "image-text encoder": encoder.id.digest,
         "crop policy": policy_digest(run.config.embed.crop_policy, background=run.config.embed.background),
+        **pieces,
     }
 
 
@@ -184,7 +189,12 @@ def _worth_asking(run: Run, view: RenderedView) -> np.ndarray | None:
 
 
 def _targets_of(
-    run: Run, views: dict[int, RenderedView], generator: ViewMaskGenerator, encoder: ImageTextEncoder, key: str
+    run: Run,
+    views: dict[int, RenderedView],
+    generator: ViewMaskGenerator,
+    encoder: ImageTextEncoder,
+    dense: RegionEncoder | None,
+    key: str,
 ) -> Iterator[tuple[int, ViewTarget]]:
     """Segment, sort and embed some views together; their crops share the encoder's batches."""
     pictures = [picture_bytes(view.rgb) for view in views.values()]
@@ -205,7 +215,13 @@ def _targets_of(
         panels = level_panels(rgb, hierarchy)
         save_png(run.folder.folder("masks") / f"view_{i:03d}.png", panels)
         run.tracker.log_image("mask_panels", panels, i)
-        yield i, make_view_target(view, hierarchy, vectors, key=key)
+        regions = dense.regions(view.rgb, view.opacity > OBJECT_OPACITY) if dense else None
+        yield (
+            i,
+            make_view_target(
+                view, hierarchy, vectors, key=key, regions=regions, mask_share=run.config.embed.mask_share
+            ),
+        )
 
 
 def _find_current(path: Path, inputs: dict[str, str]) -> bool:

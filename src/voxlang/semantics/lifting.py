@@ -101,7 +101,8 @@ def lift_masks(
     """
     if not targets:
         raise VoxlangError("at least one view", got="none", where="lift_masks", do="render and segment views first")
-    offsets = np.cumsum([0] + [len(t.vectors) for t in targets]).tolist()
+    learnt = [t.learnt() for t in targets]
+    offsets = np.cumsum([0] + [len(pieces.vectors) for pieces in learnt]).tolist()
     entries: list[list[coo_matrix]] = [[] for _ in LEVELS]
     seen_voxels, seen_weights = [], []
     for k, (target, rays) in enumerate(zip(targets, samples, strict=True)):
@@ -112,7 +113,7 @@ def lift_masks(
         unique, place = np.unique(rays.voxel, return_inverse=True)
         seen_voxels.append(unique)
         seen_weights.append(np.bincount(place, weights=rays.weight, minlength=len(unique)))
-        index = filled_levels(target).reshape(len(LEVELS), -1)
+        index = learnt[k].index.reshape(len(LEVELS), -1)
         for level in LEVELS:
             mask = index[level][rays.pixel]
             inside = mask >= 0
@@ -131,20 +132,12 @@ def lift_masks(
         itself,
         itself,
         seen,
-        np.concatenate([t.vectors.astype(np.float32).reshape(-1, dim) for t in targets]),
-        np.concatenate([t.mask_level for t in targets]).astype(np.int16),
+        np.concatenate([pieces.vectors.astype(np.float32).reshape(-1, dim) for pieces in learnt]),
+        np.concatenate([pieces.level for pieces in learnt]).astype(np.int16),
         np.repeat(np.arange(len(targets)), np.diff(offsets)).astype(np.int16),
         grid,
         targets[0].encoder,
     )
-
-
-def filled_levels(target: ViewTarget) -> Int16[np.ndarray, "3 h w"]:
-    """The index map with empty places of a level filled by the next coarser level that has a mask there."""
-    index = target.mask_index.copy()
-    for level in reversed(LEVELS[:-1]):
-        index[level] = np.where(index[level] >= 0, index[level], index[level + 1])
-    return index
 
 
 def _merged(voxel: np.ndarray, mask: np.ndarray, weight: np.ndarray, shape: tuple[int, int]) -> coo_matrix:

@@ -20,7 +20,7 @@ from voxlang.geometry.grid import VolumeGrid
 from voxlang.render.samples import RaySamples
 from voxlang.semantics.config import SemanticsConfig
 from voxlang.semantics.field import SemanticField, points_of_voxels
-from voxlang.semantics.lifting import LiftedMasks, filled_levels
+from voxlang.semantics.lifting import LiftedMasks
 from voxlang.supervision.types import ViewTarget
 
 
@@ -45,26 +45,28 @@ class RayBank:
 
 def ray_bank(targets: list[ViewTarget], samples: list[RaySamples]) -> RayBank:
     """Join the views' samples, keeping the pixels that carry both samples and at least one mask."""
-    starts, voxels, weights, masks, offset = [], [], [], [], 0
+    starts, voxels, weights, masks, vectors, offset = [], [], [], [], [], 0
     for target, rays in zip(targets, samples, strict=True):
         order = np.argsort(rays.pixel, kind="stable")
         n_pixels = target.mask_index[0].size
         counts = np.bincount(rays.pixel, minlength=n_pixels)
-        flat = filled_levels(target).reshape(len(LEVELS), n_pixels).astype(np.int64)
+        learnt = target.learnt()
+        flat = learnt.index.reshape(len(LEVELS), n_pixels).astype(np.int64)
         keep = (counts > 0) & (flat >= 0).any(axis=0)
         kept_sample = keep[rays.pixel[order]]
         voxels.append(rays.voxel[order][kept_sample])
         weights.append(rays.weight[order][kept_sample])
         starts.append(counts[keep])
         masks.append(np.where(flat[:, keep] >= 0, flat[:, keep] + offset, -1))
-        offset += len(target.vectors)
+        offset += len(learnt.vectors)
+        vectors.append(learnt.vectors.astype(np.float32))
     dim = targets[0].encoder.dim
     return RayBank(
         np.concatenate([[0], np.cumsum(np.concatenate(starts))]).astype(np.int64),
         np.concatenate(voxels).astype(np.int64),
         np.concatenate(weights).astype(np.float32),
         np.concatenate(masks, axis=1),
-        np.concatenate([t.vectors.astype(np.float32).reshape(-1, dim) for t in targets]),
+        np.concatenate([rows.reshape(-1, dim) for rows in vectors]),
     )
 
 

@@ -4,6 +4,8 @@
         {"camera", "transfer_id", "encoder", "key", "height", "width", "index_zlib", "vectors", "level", "parent",
          "score", "checksum"}, ...]}
 
+A view whose masks are cut into pieces holds "piece_index_zlib", "piece_vectors" and "piece_level" as well.
+
 An index map of three levels at 512x512 is 1.5 MB as int16; compressed it is some tens of kB.
 """
 
@@ -24,7 +26,7 @@ from voxlang.core.levels import LEVELS
 from voxlang.embed.types import EncoderId
 from voxlang.geometry.camera import Camera
 from voxlang.supervision.plain_pickle import dump_plain, load_plain
-from voxlang.supervision.types import ViewTarget
+from voxlang.supervision.types import Pieces, ViewTarget
 
 MAGIC = "voxlang view cache"
 SCHEMA = 1
@@ -150,6 +152,12 @@ def _encoded(target: ViewTarget) -> dict[str, Any]:
         "parent": np.ascontiguousarray(target.mask_parent, "<i2"),
         "score": np.ascontiguousarray(target.mask_score, "<f4"),
     }
+    if target.pieces is not None:
+        view |= {
+            "piece_index_zlib": zlib.compress(np.ascontiguousarray(target.pieces.index, "<i2").tobytes(), 6),
+            "piece_vectors": np.ascontiguousarray(target.pieces.vectors, "<f2"),
+            "piece_level": np.ascontiguousarray(target.pieces.level, "<i2"),
+        }
     return view | {"checksum": _checksum(view)}
 
 
@@ -166,22 +174,34 @@ _KINDS: dict[str, type] = {
     "parent": np.ndarray,
     "score": np.ndarray,
 }
-_ARRAYS = {"vectors": (2, "<f2"), "level": (1, "<i2"), "parent": (1, "<i2"), "score": (1, "<f4")}
+_PIECE_KINDS: dict[str, type] = {"piece_index_zlib": bytes, "piece_vectors": np.ndarray, "piece_level": np.ndarray}
+_ARRAYS = {
+    "vectors": (2, "<f2"),
+    "level": (1, "<i2"),
+    "parent": (1, "<i2"),
+    "score": (1, "<f4"),
+    "piece_vectors": (2, "<f2"),
+    "piece_level": (1, "<i2"),
+}
 
 
 def _checksum(view: dict[str, Any]) -> str:
     """Digest of every field, so that a flipped bit does not pass for a vector."""
-    arrays = {k: [list(view[k].shape), digest_bytes(view[k].tobytes())] for k in _ARRAYS}
+    arrays = {k: [list(view[k].shape), digest_bytes(view[k].tobytes())] for k in _ARRAYS if k in view}
     plain = {k: view[k] for k in _KINDS if k not in _ARRAYS and k != "index_zlib"}
-    return digest_json({"arrays": arrays, "plain": plain, "index": digest_bytes(view["index_zlib"])})
+    content: dict[str, Any] = {"arrays": arrays, "plain": plain, "index": digest_bytes(view["index_zlib"])}
+    if "piece_index_zlib" in view:
+        content["piece index"] = digest_bytes(view["piece_index_zlib"])
+    return digest_json(content)
 
 
 def _decoded(view: Any, where: str) -> ViewTarget:
     """The inverse of `_encoded`; nothing is believed before it is checked."""
-    if not isinstance(view, dict) or {k: type(v) for k, v in view.items()} != _KINDS | {"checksum": str}:
+    fields = {k: type(v) for k, v in view.items()} if isinstance(view, dict) else {}
+    if fields not in (_KINDS | {"checksum": str}, _KINDS | _PIECE_KINDS | {"checksum": str}):
         raise _damaged("a view with other fields", where)
     for name, (ndim, dtype) in _ARRAYS.items():
-        if view[name].ndim != ndim or view[name].dtype != np.dtype(dtype):
+        if name in view and (view[name].ndim != ndim or view[name].dtype != np.dtype(dtype)):
             raise _damaged(f"{name} of type {view[name].dtype} and {view[name].ndim} dimensions", where)
     try:
         if _checksum(view) != view["checksum"]:
@@ -190,7 +210,11 @@ def _decoded(view: Any, where: str) -> ViewTarget:
         shapes, kinds = (camera.K.shape, camera.T_world_camera.shape), [type(v) for v in view["encoder"].values()]
         if shapes != ((3, 3), (4, 4)) or not all(kind in (str, int) for kind in kinds):
             raise ValueError(f"a camera of shapes {shapes} or an encoder of {kinds}")
-        index = _index_maps(view, camera)
+        index = _index_maps(view, "index_zlib", camera)
+        pieces = None
+        if "piece_index_zlib" in view:
+            index_of_pieces = _index_maps(view, "piece_index_zlib", camera)
+            pieces = Pieces(index_of_pieces, view["piece_vectors"], view["piece_level"])
     except (KeyError, IndexError, TypeError, ValueError, OverflowError, GeometryError, zlib.error) as error:
         raise _damaged(f"{type(error).__name__}: {error}", where) from error
     n, parent, level = len(view["vectors"]), view["parent"], view["level"]
@@ -199,18 +223,22 @@ def _decoded(view: Any, where: str) -> ViewTarget:
         raise _damaged(f"tables of {sorted(rows)} rows, vectors of {view['vectors'].shape[1]} numbers", where)
     if parent.min(initial=-1) < -1 or parent.max(initial=-1) >= n:
         raise _damaged("a parent out of range", where)
+    if pieces is not None and (
+        pieces.vectors.shape[1] != encoder.dim or not np.isin(pieces.level, list(map(int, LEVELS))).all()
+    ):
+        raise _damaged(f"pieces with vectors of {pieces.vectors.shape[1]} numbers", where)
     return ViewTarget(
-        camera, view["transfer_id"], index, view["vectors"], level, parent, view["score"], encoder, view["key"]
+        camera, view["transfer_id"], index, view["vectors"], level, parent, view["score"], encoder, view["key"], pieces
     )
 
 
-def _index_maps(view: dict[str, Any], camera: Camera) -> np.ndarray:
+def _index_maps(view: dict[str, Any], name: str, camera: Camera) -> np.ndarray:
     height, width = view["height"], view["width"]
     if (height, width) != (camera.height, camera.width) or max(height, width) > LARGEST_SIDE_PX:
         raise ValueError(f"maps of {width}x{height} for a camera of {camera.width}x{camera.height}")
     wanted = 2 * len(LEVELS) * height * width
     inflate = zlib.decompressobj()
-    data = inflate.decompress(view["index_zlib"], wanted + 1)
+    data = inflate.decompress(view[name], wanted + 1)
     if len(data) != wanted or inflate.unconsumed_tail:
         raise ValueError(f"index maps of at least {len(data)} bytes instead of {wanted}")
     return np.frombuffer(data, "<i2").reshape(len(LEVELS), height, width).astype(np.int16)

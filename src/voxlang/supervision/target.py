@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from voxlang.core.errors import MaskError
-from voxlang.embed.types import MaskEmbeddings
+from voxlang.embed.types import MaskEmbeddings, NamedRegions
 from voxlang.masks.paint import index_maps
 from voxlang.masks.types import MaskHierarchy
 from voxlang.render.types import RenderedView
+from voxlang.supervision.pieces import cut_into_pieces
 from voxlang.supervision.types import ViewTarget
 
 MOST_MASKS = int(np.iinfo(np.int16).max)
@@ -16,7 +17,13 @@ MOST_MASKS = int(np.iinfo(np.int16).max)
 
 
 def make_view_target(
-    view: RenderedView, hierarchy: MaskHierarchy, embeddings: MaskEmbeddings, *, key: str
+    view: RenderedView,
+    hierarchy: MaskHierarchy,
+    embeddings: MaskEmbeddings,
+    *,
+    key: str,
+    regions: NamedRegions | None = None,
+    mask_share: float = 0.5,
 ) -> ViewTarget:
     """Paint the masks of a view into one index map per level and store their vectors in half precision.
 
@@ -27,6 +34,8 @@ def make_view_target(
         hierarchy: its masks with level and parent.
         embeddings: one vector per mask, in the same order.
         key: digest of everything the target depends on.
+        regions: what the dense tower makes of the view; the masks are cut into pieces by them.
+        mask_share: weight of a mask's vector in those of its pieces.
 
     Raises:
         MaskError: masks of another picture size, another number of vectors, or more masks than an index can name.
@@ -41,14 +50,17 @@ def make_view_target(
             do="pass the masks and the vectors of this very view",
         )
     score = np.clip(masks.predicted_iou * masks.stability, 0.0, 1.0).astype(np.float32)
+    index = index_maps(hierarchy)
+    pieces = regions and cut_into_pieces(index, embeddings.vectors, regions, mask_share=mask_share)
     return ViewTarget(
         camera=view.camera,
         transfer_id=view.transfer_id,
-        mask_index=index_maps(hierarchy),
+        mask_index=index,
         vectors=embeddings.vectors.astype(np.float16),
         mask_level=hierarchy.level.astype(np.int16),
         mask_parent=hierarchy.parent.astype(np.int16),
         mask_score=score,
         encoder=embeddings.encoder,
         key=key,
+        pieces=pieces,
     )

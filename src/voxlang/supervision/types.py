@@ -8,8 +8,21 @@ import numpy as np
 from jaxtyping import Float16, Float32, Int16
 
 from voxlang.core.errors import CacheError
+from voxlang.core.levels import LEVELS
 from voxlang.embed.types import EncoderId
 from voxlang.geometry.camera import Camera
+
+
+@dataclass(frozen=True, eq=False)
+class Pieces:
+    """What stage 2 learns at each pixel and level: whole masks, or pieces of them that are called differently."""
+
+    index: Int16[np.ndarray, "3 h w"]
+    """Row of `vectors` at each pixel and level; -1 where nothing is known."""
+    vectors: Float16[np.ndarray, "n d"]
+    """Unit vectors."""
+    level: Int16[np.ndarray, "n"]
+    """Level of each row."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,15 +47,33 @@ class ViewTarget:
     """Who made the vectors."""
     key: str
     """Digest of everything the target depends on."""
+    pieces: Pieces | None = None
+    """The masks cut into pieces, where a dense tower looked at the view."""
+
+    def learnt(self) -> Pieces:
+        """The pieces; without them the masks, and where a level has none the mask of the next coarser level."""
+        if self.pieces is not None:
+            return self.pieces
+        return Pieces(filled_levels(self.mask_index), self.vectors, self.mask_level)
 
     def __post_init__(self) -> None:
-        n = len(self.vectors)
-        shape = (3, self.camera.height, self.camera.width)
-        lowest, highest = int(self.mask_index.min(initial=-1)), int(self.mask_index.max(initial=-1))
-        if self.mask_index.shape != shape or lowest < -1 or highest >= n or len(self.mask_level) != n:
-            raise CacheError(
-                f"an index map of shape {shape} with values -1..{n - 1} and {n} levels",
-                got=f"shape {self.mask_index.shape}, values {lowest}..{highest}, {len(self.mask_level)} levels",
-                where="ViewTarget",
-                do="delete the cache and run stage 2 again",
-            )
+        masks = Pieces(self.mask_index, self.vectors, self.mask_level)
+        for part in (masks, self.pieces or masks):
+            n = len(part.vectors)
+            shape = (3, self.camera.height, self.camera.width)
+            lowest, highest = int(part.index.min(initial=-1)), int(part.index.max(initial=-1))
+            if part.index.shape != shape or lowest < -1 or highest >= n or len(part.level) != n:
+                raise CacheError(
+                    f"an index map of shape {shape} with values -1..{n - 1} and {n} levels",
+                    got=f"shape {part.index.shape}, values {lowest}..{highest}, {len(part.level)} levels",
+                    where="ViewTarget",
+                    do="delete the cache and run stage 2 again",
+                )
+
+
+def filled_levels(index: Int16[np.ndarray, "3 h w"]) -> Int16[np.ndarray, "3 h w"]:
+    """An index map with empty places of a level filled by the next coarser level that has a mask there."""
+    filled = index.copy()
+    for level in reversed(LEVELS[:-1]):
+        filled[level] = np.where(filled[level] >= 0, filled[level], filled[level + 1])
+    return filled
