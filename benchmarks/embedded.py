@@ -115,12 +115,12 @@ def main(
 
     from voxlang.core.artifacts import read_json, write_json
     from voxlang.core.runs import machine
-    from voxlang.embed.encoder import load_encoder
+    from voxlang.embed.encoder import load_dense_encoder, load_encoder
     from voxlang.embed.settings import EmbedConfig
     from voxlang.evaluate.calibration import save_calibration_figure
     from voxlang.masks.generate import sam_generator_from_settings
     from voxlang.masks.settings import SamSettings
-    from voxlang.pipeline.measures import measure_masks, measure_text
+    from voxlang.pipeline.measures import measure_masks, measure_places, measure_text
     from voxlang.scenes.buffer import read_scenes
     from voxlang.segtrain.evaluate import score_points
     from voxlang.segtrain.renders import HELD_OUT_FAMILIES, RenderConfig, families_of, write_renders
@@ -147,7 +147,11 @@ def main(
         pictures.setdefault(o.family, []).extend(map(LabelledPicture, o.rgb, o.part_index))
     points = {f: score_points(generator.model, p, rng=np.random.default_rng(0)) for f, p in pictures.items()}
     embed = EmbedConfig(model=encoder)
-    text = measure_text(objects, load_encoder(embed), embed.crop_policy, unseen_families=unseen)
+    texts = load_encoder(embed)
+    text = measure_text(objects, texts, embed.crop_policy, unseen_families=unseen)
+    dense = load_dense_encoder(embed, texts)
+    families = {name: [f for f in pictures if (f in unseen) is (name == "unseen families")] for name in groups}
+    places = {name: measure_places(objects, texts, dense, families=f) for name, f in families.items() if f}
     seconds = seconds_per_view(generator, [o.rgb[0] for o in objects[:5]], threads=threads)
     panels = {f"predicted IoU, {name}": m.calibration for name, m in masks.items()}
     save_calibration_figure(out / "calibration.png", panels | {"relevancy": {"names": text.calibration}})
@@ -157,6 +161,7 @@ def main(
         "masks": {name: m.as_dict() for name, m in masks.items()},
         "points_by_family": {family: [asdict(p) for p in rows] for family, rows in points.items()},
         "text": text.as_dict(),
+        "places": {name: [asdict(p) for p in rows] for name, rows in places.items()},
         "seconds_per_view": seconds,
         "bars": [asdict(b) | {"verdict": b.verdict} for b in table],
         "phantoms": len(objects),
@@ -192,7 +197,11 @@ def print_tables(result: dict[str, Any], table: list[Bar]) -> None:
             f"{strict['top1']:.3f}  top-5 {strict['top5']:.3f}"
         )
     print(f"  names found on their parts {text['found']:.3f}, absent things refused {text['absent_refused']:.3f}")
-    print(f"  relevancy: calibration error {text['calibration']['expected_error']:.3f}\n")
+    print(f"  relevancy: calibration error {text['calibration']['expected_error']:.3f}")
+    for name, rows in result["places"].items():
+        shares = ", ".join(f"{p['level']} {p['right']:.3f} ({p['right_by_kind']:.3f})" for p in rows)
+        print(f"  places with their own name of all (mean over kinds), {name}: {shares}")
+    print()
     for bar in table:
         value = "-" if bar.value is None else f"{bar.value:.3f}"
         print(f"{bar.name:<66} {value:>6}   bar {bar.bar:<5} stretch {bar.stretch:<5} {bar.verdict}")

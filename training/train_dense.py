@@ -27,7 +27,7 @@ def main(config: Path, smoke: Flag = False, evaluate: Flag = False) -> None:
     from voxlang.cliptrain.dense import export_dense, train_dense
     from voxlang.cliptrain.dense_config import load_dense_config, smoke_dense_config
     from voxlang.cliptrain.dense_scores import score_places
-    from voxlang.cliptrain.places import LabelledViews
+    from voxlang.cliptrain.places import read_views
     from voxlang.embed.dense_encoder import load_dense_tower
     from voxlang.embed.encoder import load_encoder
     from voxlang.embed.settings import EmbedConfig
@@ -45,7 +45,7 @@ def main(config: Path, smoke: Flag = False, evaluate: Flag = False) -> None:
         path = export_dense(tower, fit, recipe, texts)
         print(f"{fit.seconds:.0f} s, {fit.steps} steps, right at small, part, whole: {fit.right} -> {path}")
     encoder = load_dense_tower(recipe.export_path, encoder=texts.id, device="cpu")
-    views = LabelledViews(recipe.dev_dirs)
+    views = read_views(recipe.dev_dirs)
     trained = tuple(sorted(set(views.family) - set(HELD_OUT_FAMILIES)))
     for name, families in (("trained families", trained), ("unseen families", HELD_OUT_FAMILIES)):
         if set(families) & set(views.family):

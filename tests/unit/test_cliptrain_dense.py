@@ -7,7 +7,7 @@ import torch
 from voxlang.cliptrain.dense import export_dense, places_loss, train_dense
 from voxlang.cliptrain.dense_config import load_dense_config, smoke_dense_config
 from voxlang.cliptrain.dense_scores import score_places
-from voxlang.cliptrain.places import LabelledViews
+from voxlang.cliptrain.places import read_views
 from voxlang.cliptrain.smoke import write_smoke_views
 from voxlang.core.errors import ConfigError
 from voxlang.core.levels import LEVELS, Level
@@ -35,7 +35,7 @@ def recipe(tmp_path_factory, pytestconfig):
 
 @pytest.fixture(scope="module")
 def views(recipe):
-    return LabelledViews(recipe.render_dirs)
+    return read_views(recipe.render_dirs)
 
 
 def test_places_show_what_the_truth_says(recipe, views, rng):
@@ -74,7 +74,7 @@ def test_rare_things_are_drawn_more_often_than_they_cover(views):
 
 def test_no_views_is_an_error(tmp_path):
     with pytest.raises(ConfigError, match="render_views"):
-        LabelledViews([tmp_path])
+        read_views([tmp_path])
 
 
 def test_loss_by_hand(rng):

@@ -17,7 +17,7 @@ from voxlang.cliptrain.concepts import ConceptTable
 from voxlang.cliptrain.dense_config import DenseTrainConfig, StretchConfig
 from voxlang.cliptrain.evaluate import text_vectors
 from voxlang.cliptrain.naming import Choices, Names
-from voxlang.cliptrain.places import LabelledViews, PlaceBatch
+from voxlang.cliptrain.places import LabelledViews, PlaceBatch, read_views
 from voxlang.cliptrain.text_tower import rate_factor
 from voxlang.core.artifacts import atomic_path
 from voxlang.core.digest import digest_json
@@ -106,9 +106,8 @@ def train_dense(
             hidden=config.hidden,
             encoder_weights=config.encoder_start or None,
         )
-    fit = fit_dense_tower(
-        tower.to(device), LabelledViews(config.render_dirs), texts, config, device, stop_step=stop_step
-    )
+    views = read_views(config.render_dirs)
+    fit = fit_dense_tower(tower.to(device), views, texts, config, device, stop_step=stop_step)
     return tower.to("cpu").eval().requires_grad_(False), fit
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from voxlang.cliptrain.concepts import ConceptTable
 from voxlang.core.errors import ConfigError
 from voxlang.core.levels import LEVELS
 from voxlang.embed.dense_tower import STRIDE
-from voxlang.scenes.buffer import read_scenes, scene_files
+from voxlang.scenes.buffer import StoredScenes, read_scenes, scene_files
 from voxlang.volume.types import PartTree
 
 _KEPT = 2
@@ -38,25 +38,10 @@ class PlaceBatch:
 
 
 class LabelledViews:
-    """All views of some folders in memory."""
+    """Views with their truth, in memory."""
 
-    def __init__(self, folders: Sequence[str | Path]) -> None:
-        """Read the views.
-
-        Raises:
-            ConfigError: no views there.
-        """
-        from tqdm import tqdm
-
-        files = [f for folder in folders for f in scene_files(folder)]
-        if not files:
-            raise ConfigError(
-                "files scenes_*.npz",
-                got="none",
-                where=str(list(folders)),
-                do="write views with `python training/render_views.py`",
-            )
-        scenes = [_read(file) for file in tqdm(files, desc="views", disable=not sys.stderr.isatty())]
+    def __init__(self, phantoms: Iterable[StoredScenes]) -> None:
+        scenes = [_Phantom.of(s) for s in phantoms]
         self.table = ConceptTable((s.family, s.tree) for s in scenes)
         self.rgb: UInt8[np.ndarray, "n h w 3"] = np.concatenate([s.rgb for s in scenes])
         self.family = [s.family for s in scenes for _ in s.rgb]
@@ -108,6 +93,25 @@ class LabelledViews:
         return PlaceBatch(np.stack(shown), *(c[rows] for c in columns))
 
 
+def read_views(folders: Sequence[str | Path]) -> LabelledViews:
+    """All views of some folders.
+
+    Raises:
+        ConfigError: no views there.
+    """
+    from tqdm import tqdm
+
+    files = [f for folder in folders for f in scene_files(folder)]
+    if not files:
+        raise ConfigError(
+            "files scenes_*.npz",
+            got="none",
+            where=str(list(folders)),
+            do="write views with `python training/render_views.py`",
+        )
+    return LabelledViews(read_scenes(file) for file in tqdm(files, desc="views", disable=not sys.stderr.isatty()))
+
+
 @dataclass(frozen=True, eq=False)
 class _Phantom:
     """A phantom's views with truth at every second pixel."""
@@ -117,11 +121,10 @@ class _Phantom:
     tree: PartTree
     family: str
 
-
-def _read(file: Path) -> _Phantom:
-    scenes = read_scenes(file)
-    index = scenes.part_index[:, :, _KEPT // 2 :: _KEPT, _KEPT // 2 :: _KEPT]
-    return _Phantom(scenes.rgb, index.copy(), scenes.tree, scenes.family)
+    @staticmethod
+    def of(scenes: StoredScenes) -> _Phantom:
+        index = scenes.part_index[:, :, _KEPT // 2 :: _KEPT, _KEPT // 2 :: _KEPT]
+        return _Phantom(scenes.rgb, index.copy(), scenes.tree, scenes.family)
 
 
 def _concepts(scenes: _Phantom, table: ConceptTable) -> Int16[np.ndarray, "n 3 p p"]:

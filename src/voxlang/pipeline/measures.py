@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from voxlang.cliptrain.dense_scores import PlaceScore, score_places
 from voxlang.cliptrain.evaluate import candidates_of, crops_of, object_margins, relevancy_pairs, text_to_part
 from voxlang.cliptrain.nouns import HELD_OUT, absent_nouns
+from voxlang.cliptrain.places import LabelledViews
 from voxlang.core.errors import QueryError
 from voxlang.core.levels import LEVELS
-from voxlang.embed.encoder import ImageTextEncoder, load_encoder
+from voxlang.embed.dense_encoder import DenseEncoder
+from voxlang.embed.encoder import ImageTextEncoder, RegionEncoder, load_dense_encoder, load_encoder
 from voxlang.embed.settings import CropPolicy
 from voxlang.evaluate.calibration import CalibrationCurve, calibration_curve
 from voxlang.masks.generate import SamGenerator, sam_generator_from_settings
@@ -140,6 +143,26 @@ def measure_text(
     )
 
 
+def measure_places(
+    objects: Sequence[StoredScenes],
+    encoder: ImageTextEncoder,
+    dense: RegionEncoder | None,
+    *,
+    families: Sequence[str] = (),
+) -> list[PlaceScore]:
+    """How often the dense tower gives the places of views their own name, per level; nothing where there is no tower.
+
+    Args:
+        objects: views with truth; the names of all of them are the choices.
+        encoder: whose texts are compared.
+        dense: the tower of the settings.
+        families: those that count; all by default.
+    """
+    if not isinstance(dense, DenseEncoder):
+        return []
+    return score_places(dense, LabelledViews(objects), encoder, families=tuple(families))
+
+
 def truth_views(run: Run, *, most: int = 8) -> StoredScenes:
     """Views of a run's volume with the truth at every pixel, from its own cameras and transfer functions.
 
@@ -175,7 +198,9 @@ def measure_run(run: Run) -> dict[str, Any]:
         masks = measure_masks([views], sam_generator_from_settings(run.config.sam), automatic_views=len(views.rgb))
         policy = run.config.embed.crop_policy
         policy = "masked" if policy == "pooled" else policy  # pooled vectors come of no crop
-        text = measure_text([views], load_encoder(run.config.embed), policy)
+        encoder = load_encoder(run.config.embed)
+        text = measure_text([views], encoder, policy)
+        places = measure_places([views], encoder, load_dense_encoder(run.config.embed, encoder))
     for score in masks.points:
         print(
             f"evaluate: point to {score.level}: IoU {score.best_iou:.3f} best of three, {score.own_iou:.3f} own token"
@@ -186,4 +211,6 @@ def measure_run(run: Run) -> dict[str, Any]:
     for kind, row in text.retrieval.items():
         if not np.isnan(row["top1"]):
             print(f"evaluate: {kind}, text to part: top-1 {row['top1']:.3f}, top-5 {row['top5']:.3f}")
-    return {"masks": masks.as_dict(), "text": text.as_dict()}
+    for place in places:
+        print(f"evaluate: places that get their own name of all, {place.level}: {place.right:.3f} of {place.places}")
+    return {"masks": masks.as_dict(), "text": text.as_dict(), "places": [asdict(p) for p in places]}
