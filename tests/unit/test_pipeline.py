@@ -116,14 +116,11 @@ def test_a_mask_over_two_things_is_cut_where_the_dense_tower_calls_them_differen
     assert sum(level["masks"] for level in report["levels"].values()) == 6, "pieces are not counted as masks"
 
 
-def test_a_tower_or_share_of_another_kind_makes_the_cache_stale(scan, monkeypatch, capsys):
-    for tower, share, stale in (
-        (ColorDense(), 0.5, False),
-        (ColorDense("dense-2"), 0.5, True),
-        (ColorDense("dense-2"), 0.2, True),
-    ):
+def test_another_tower_or_trust_makes_the_cache_stale(scan, monkeypatch, capsys):
+    one, other = ColorDense(), ColorDense("dense-2")
+    for tower, trusted, stale in ((one, (0.1, 0.2), False), (other, (0.1, 0.2), True), (other, (0.1, 0.3), True)):
         monkeypatch.setattr(stage2_module, "load_dense_encoder", lambda settings, encoder, tower=tower: tower)
-        run_pipeline(settings(embed={"mask_share": share}))
+        run_pipeline(settings(embed={"trusted": trusted}))
         assert ("changed: dense tower" in capsys.readouterr().out) is stale
 
 

@@ -8,6 +8,7 @@ from voxlang.embed.types import EncoderId, MaskEmbeddings, NamedRegions
 from voxlang.geometry.camera import look_at
 from voxlang.masks.types import MaskHierarchy, mask_set_from_dense
 from voxlang.render.types import RenderedView
+from voxlang.supervision.pieces import agreement, trust
 from voxlang.supervision.target import make_view_target
 from voxlang.supervision.types import filled_levels
 
@@ -118,8 +119,24 @@ def test_pieces_are_where_a_mask_and_a_region_meet(rng):
     for level in range(3):
         regions.index[level, :, :9] = level
     regions.index[1, :, 4:9] = 3
+    agreed = agreement(
+        np.stack(
+            [
+                np.where(box(0, 0, 0, 0), 0, -1).astype(np.int16),
+                *(np.where(m, i, -1).astype(np.int16) for i, m in enumerate(masks)),
+            ]
+        ),
+        vectors.vectors,
+        np.array([1, 2], np.int16),
+        regions,
+    )
     target = make_view_target(
-        view(), hierarchy(masks, [1, 2], [1, -1]), vectors, key="k", regions=regions, mask_share=0.25
+        view(),
+        hierarchy(masks, [1, 2], [1, -1]),
+        vectors,
+        key="k",
+        regions=regions,
+        trusted=(agreed - 0.75, agreed + 0.25),
     )
     assert target.vectors.shape == (2, 3) and target.learnt() is target.pieces
     filled = filled_levels(target.mask_index)
@@ -147,3 +164,29 @@ def test_without_regions_whole_masks_are_learnt_down_to_the_finest_level(rng):
     assert target.pieces is None
     assert (target.learnt().index == np.where(box(0, 12, 0, 12), 0, -1)).all()
     assert target.learnt().vectors is target.vectors
+
+
+def test_agreement_is_the_mean_cosine_over_masks_on_their_own_level(rng):
+    vectors, regions = (
+        embeddings(3, rng).vectors,
+        NamedRegions(np.zeros((3, HEIGHT, WIDTH), np.int16), embeddings(2, rng).vectors),
+    )
+    regions.index[1, :, 5:] = 1
+    masks = np.full((3, HEIGHT, WIDTH), -1, np.int16)
+    masks[1, :8, :10], masks[2, :, :], masks[0, 0, :4] = 0, 1, 2  # the last is too small to be asked
+    mean = 40 * regions.vectors[0] + 40 * regions.vectors[1]
+    by_hand = [vectors[0] @ mean / np.linalg.norm(mean), vectors[1] @ regions.vectors[0]]
+    levels = np.array([1, 2, 0], np.int16)
+    assert agreement(masks, vectors, levels, regions) == pytest.approx(np.mean(by_hand), abs=1e-6)
+    assert agreement(np.full_like(masks, -1), vectors, levels, regions) == 1.0
+    assert [trust(a, (0.2, 0.4)) for a in (0.1, 0.2, 0.25, 0.4, 0.9)] == pytest.approx([0, 0, 0.25, 1, 1])
+
+
+def test_a_tower_that_does_not_agree_leaves_the_masks_whole(rng):
+    masks, vectors = np.stack([box(0, 12, 0, 12)]), embeddings(1, rng)
+    for sign, cut in ((1.0, True), (-1.0, False)):
+        regions = NamedRegions(np.zeros((3, HEIGHT, WIDTH), np.int16), sign * vectors.vectors)
+        target = make_view_target(
+            view(), hierarchy(masks, [2], [-1]), vectors, key="k", regions=regions, trusted=(0.3, 0.4)
+        )
+        assert (target.pieces is not None) is cut

@@ -45,8 +45,9 @@ class EmbedConfig(BaseModel):
     regions: Literal["auto", "dense", "none"] = "auto"
     """dense: masks are cut into pieces by what the dense tower of the embedded model calls their places; none: masks
     stay whole; auto: dense with the embedded model, none with all others."""
-    mask_share: float = Field(default=0.5, ge=0, le=1)
-    """Weight of a mask's own vector in that of its pieces."""
+    trusted: tuple[float, float] = (0.33, 0.40)
+    """Mean cosine between the vectors of a view's masks and the dense tower's: up to the first the tower has not seen
+    such a thing and its masks stay whole, from the second on only the tower speaks, between them both."""
     background: tuple[float, float, float] = NEUTRAL_GREY
     """Colour around masked crops and beyond the picture's border, red green blue in [0, 1]."""
     batch_size: int = Field(default=64, ge=1)

@@ -107,7 +107,7 @@ def target_inputs(
     run: Run, plan: ViewPlan, generator: ViewMaskGenerator, encoder: ImageTextEncoder, dense: RegionEncoder | None
 ) -> dict[str, str]:
     """Digest by name of everything that a view target depends on; the cache is refused when one of them changes."""
-    pieces = {"dense tower": digest_json([dense.digest, run.config.embed.mask_share])} if dense else {}
+    pieces = {"dense tower": digest_json([dense.digest, list(run.config.embed.trusted)])} if dense else {}
     return {
         **plan.inputs,
         "SAM weights and thresholds": generator.id,
@@ -216,12 +216,8 @@ def _targets_of(
         save_png(run.folder.folder("masks") / f"view_{i:03d}.png", panels)
         run.tracker.log_image("mask_panels", panels, i)
         regions = dense.regions(view.rgb, view.opacity > OBJECT_OPACITY) if dense else None
-        yield (
-            i,
-            make_view_target(
-                view, hierarchy, vectors, key=key, regions=regions, mask_share=run.config.embed.mask_share
-            ),
-        )
+        trusted = run.config.embed.trusted
+        yield i, make_view_target(view, hierarchy, vectors, key=key, regions=regions, trusted=trusted)
 
 
 def _find_current(path: Path, inputs: dict[str, str]) -> bool:

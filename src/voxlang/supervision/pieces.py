@@ -9,6 +9,42 @@ from voxlang.core.levels import LEVELS
 from voxlang.embed.types import NamedRegions
 from voxlang.supervision.types import Pieces, filled_levels
 
+_LEAST_PX = 20
+"""Masks with fewer pixels are not asked whether the tower agrees with them."""
+
+
+def agreement(
+    masks: Int16[np.ndarray, "3 h w"],
+    vectors: Float32[np.ndarray, "m d"],
+    level: Int16[np.ndarray, "m"],
+    regions: NamedRegions,
+) -> float:
+    """Mean cosine between the vector of a mask and what the dense tower says of the same pixels on its level.
+
+    Both speak to the same texts, one from crops and one from the whole view, so on what they know they agree. On what
+    neither has seen they err, each in its own way. 1.0 where there is nothing to compare.
+
+    Args:
+        masks: index map of a view's masks.
+        vectors: unit vectors of the masks.
+        level: their levels.
+        regions: what the dense tower makes of the view.
+    """
+    cosines = []
+    for m, (vector, one) in enumerate(zip(vectors, level, strict=True)):
+        region = regions.index[one][(masks[one] == m) & (regions.index[one] >= 0)]
+        if len(region) >= _LEAST_PX:
+            rows, count = np.unique(region, return_counts=True)
+            mean = count @ regions.vectors[rows]
+            cosines.append(float(mean @ vector / max(np.linalg.norm(mean), 1e-6)))
+    return float(np.mean(cosines)) if cosines else 1.0
+
+
+def trust(agreed: float, between: tuple[float, float]) -> float:
+    """0 up to the first agreement, 1 from the second on, even between them."""
+    low, high = between
+    return float(np.clip((agreed - low) / max(high - low, 1e-6), 0.0, 1.0))
+
 
 def cut_into_pieces(
     masks: Int16[np.ndarray, "3 h w"],
