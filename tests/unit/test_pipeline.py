@@ -110,7 +110,8 @@ def test_a_mask_over_two_things_is_cut_where_the_dense_tower_calls_them_differen
     monkeypatch.setattr(stage2_module, "load_dense_encoder", lambda settings, encoder: ColorDense())
     capsys.readouterr()
     run_pipeline(settings(**changes))
-    assert "changed: dense tower" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "changed: dense tower" in said and "in 6 of 6 views" in said
     assert min(ious()) > 0.7
     report = json.loads(Path("runs/test/report.json").read_text())
     assert sum(level["masks"] for level in report["levels"].values()) == 6, "pieces are not counted as masks"

@@ -151,10 +151,11 @@ def fit_dense_tower(
         stop_step: stop (with a checkpoint) at this step; None trains to the end.
 
     Raises:
-        ConfigError: a checkpoint of another recipe.
+        ConfigError: a checkpoint of another recipe, or of other texts.
     """
     from tqdm import tqdm
 
+    identity = config.identity() | {"texts": texts.id.weights_digest}
     names, negatives = texts_of(views.table, texts)
     choices = Choices(names, np.arange(len(views.table))[:, None].repeat(3, axis=1))
     scale = texts.logit_scale
@@ -163,7 +164,7 @@ def fit_dense_tower(
     begin, seconds = 0, 0.0
     if path.is_file():
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-        require_same_identity(state["identity"], config.identity(), path)
+        require_same_identity(state["identity"], identity, path)
         tower.load_state_dict(state["tower"])
         optimizer.load_state_dict(state["optimizer"])
         begin, seconds = state["step"], state["seconds"]
@@ -188,7 +189,7 @@ def fit_dense_tower(
         bar.set_postfix(loss=loss.item(), right=np.mean(hits[-1]))
         now = time.monotonic()
         if step + 1 == end or now - saved > config.checkpoint_seconds:
-            state = {"identity": config.identity(), "step": step + 1, "seconds": seconds + now - started}
+            state = {"identity": identity, "step": step + 1, "seconds": seconds + now - started}
             state |= {"tower": tower.state_dict(), "optimizer": optimizer.state_dict()}
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_path(path) as temporary:

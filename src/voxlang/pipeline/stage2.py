@@ -91,6 +91,9 @@ def make_targets(run: Run, plan: ViewPlan, views: list[RenderedView]) -> list[Vi
         targets = store.assemble(path, len(views))
     run.tracker.log_artifact("cache", path)
     print(f"stage 2: {len(targets)} views -> {path}")
+    if dense:
+        agreed = sum(target.pieces is not None for target in targets)
+        print(f"stage 2: the dense tower agrees with the masks in {agreed} of {len(targets)} views, and cuts them there")
     return targets
 
 
