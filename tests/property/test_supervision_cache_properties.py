@@ -35,7 +35,7 @@ def targets(draw):
     pieces = None
     if draw(st.booleans()):
         finer = draw(hnp.arrays(np.int16, (3, height, width), elements=st.integers(-1, n - 1)))
-        pieces = Pieces(finer, vectors[::-1].copy(), levels[::-1].copy())
+        pieces = Pieces(finer, vectors[::-1].copy(), levels[::-1].copy(), draw(st.floats(-1, 1)))
     return ViewTarget(camera, draw(names), index, vectors, levels, parents, scores, encoder, draw(names), pieces)
 
 
@@ -50,6 +50,7 @@ def test_read_is_the_inverse_of_write(tmp_path, views, given_inputs):
             assert ours.dtype == theirs.dtype and ours.shape == theirs.shape
             assert ours.tobytes() == theirs.tobytes()
         assert (a.pieces is None) == (b.pieces is None)
+        assert b.pieces is None or a.pieces.agreement == b.pieces.agreement
         for name in ("index", "vectors", "level") if b.pieces else ():
             assert getattr(a.pieces, name).tobytes() == getattr(b.pieces, name).tobytes()
         assert (a.transfer_id, a.encoder, a.key) == (b.transfer_id, b.encoder, b.key)

@@ -111,17 +111,29 @@ def test_a_mask_over_two_things_is_cut_where_the_dense_tower_calls_them_differen
     capsys.readouterr()
     run_pipeline(settings(**changes))
     said = capsys.readouterr().out
-    assert "changed: dense tower" in said and "in 6 of 6 views" in said
+    assert "changed: dense tower" in said and "is believed" in said
     assert min(ious()) > 0.7
     report = json.loads(Path("runs/test/report.json").read_text())
     assert sum(level["masks"] for level in report["levels"].values()) == 6, "pieces are not counted as masks"
 
 
-def test_another_tower_or_trust_makes_the_cache_stale(scan, monkeypatch, capsys):
-    one, other = ColorDense(), ColorDense("dense-2")
-    for tower, trusted, stale in ((one, (0.1, 0.2), False), (other, (0.1, 0.2), True), (other, (0.1, 0.3), True)):
-        monkeypatch.setattr(stage2_module, "load_dense_encoder", lambda settings, encoder, tower=tower: tower)
+def test_a_tower_that_disagrees_with_the_masks_is_not_believed(scan, monkeypatch, capsys):
+    monkeypatch.setattr(stage2_module, "sam_generator_from_settings", lambda settings: OneMask())
+    monkeypatch.setattr(stage2_module, "load_dense_encoder", lambda settings, encoder: ColorDense())
+    ious = []
+    for trusted in (0.2, 1.0, 0.2):
         run_pipeline(settings(embed={"trusted": trusted}))
+        ious.append([q["iou"] for q in json.loads(Path("runs/test/report.json").read_text())["queries"][:2]])
+        said = capsys.readouterr().out
+        assert ("the masks stand alone" in said) is (trusted == 1.0), "also when the views come from the cache"
+        assert "changed" not in said
+    assert min(ious[0]) > 0.7 and min(ious[1]) == 0.0 and ious[2] == ious[0]
+
+
+def test_another_tower_makes_the_cache_stale(scan, monkeypatch, capsys):
+    for tower, stale in ((ColorDense(), False), (ColorDense("dense-2"), True)):
+        monkeypatch.setattr(stage2_module, "load_dense_encoder", lambda settings, encoder, tower=tower: tower)
+        run_pipeline(settings())
         assert ("changed: dense tower" in capsys.readouterr().out) is stale
 
 

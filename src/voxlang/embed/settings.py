@@ -43,11 +43,11 @@ class EmbedConfig(BaseModel):
     features of the view, averaged in the mask. Without it triple with the embedded model, which is quick, and masked
     with all others."""
     regions: Literal["auto", "dense", "none"] = "auto"
-    """dense: masks are cut into pieces by what the dense tower of the embedded model calls their places; none: masks
-    stay whole; auto: dense with the embedded model, none with all others."""
-    trusted: tuple[float, float] = (0.33, 0.40)
-    """Mean cosine between the vectors of a view's masks and the dense tower's: up to the first the tower has not seen
-    such a thing and its masks stay whole, from the second on only the tower speaks, between them both."""
+    """dense: stage 2 learns what the dense tower of the embedded model calls the places of the views, if it knows such
+    things; none: it learns the masks; auto: dense with the embedded model, none with all others."""
+    trusted: float = Field(default=0.37, ge=-1, le=1)
+    """The tower knows such things if its vectors and those of the masks have at least this mean cosine, over all views:
+    what neither has seen they call differently. Below it stage 2 learns the masks."""
     background: tuple[float, float, float] = NEUTRAL_GREY
     """Colour around masked crops and beyond the picture's border, red green blue in [0, 1]."""
     batch_size: int = Field(default=64, ge=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +75,7 @@ def make_targets(run: Run, plan: ViewPlan, views: list[RenderedView]) -> list[Vi
         if _find_current(path, inputs):
             meter.reuse()
             print(f"stage 2: cache is up to date ({path})")
-            return read_cache(path, expected=inputs)
+            return believed(read_cache(path, expected=inputs), run.config.embed.trusted)
         store = ViewStore(Path(run.config.cache_dir), inputs)
         key = digest_json(inputs)
         missing = [i for i in range(len(views)) if store.get(i) is None]
@@ -91,10 +91,20 @@ def make_targets(run: Run, plan: ViewPlan, views: list[RenderedView]) -> list[Vi
         targets = store.assemble(path, len(views))
     run.tracker.log_artifact("cache", path)
     print(f"stage 2: {len(targets)} views -> {path}")
-    if dense:
-        agreed = sum(target.pieces is not None for target in targets)
-        print(f"stage 2: the dense tower agrees with the masks in {agreed} of {len(targets)} views, and cuts them there")
-    return targets
+    return believed(targets, run.config.embed.trusted)
+
+
+def believed(targets: list[ViewTarget], trusted: float) -> list[ViewTarget]:
+    """The views as they are where the dense tower knows what they show, else without what it says of them."""
+    asked = [(t.pieces.agreement, len(t.vectors)) for t in targets if t.pieces is not None and len(t.vectors)]
+    if not asked:
+        return targets
+    values, masks = zip(*asked, strict=True)
+    agreed = float(np.average(values, weights=masks))
+    known = agreed >= trusted
+    what = "is believed" if known else "does not know such things: the masks stand alone"
+    print(f"stage 2: the dense tower agrees with the masks by {agreed:.2f} of {trusted:.2f} asked, and {what}")
+    return targets if known else [replace(target, pieces=None) for target in targets]
 
 
 def count_prompts(run: Run, views: list[RenderedView]) -> PointCounts:
@@ -110,14 +120,14 @@ def target_inputs(
     run: Run, plan: ViewPlan, generator: ViewMaskGenerator, encoder: ImageTextEncoder, dense: RegionEncoder | None
 ) -> dict[str, str]:
     """Digest by name of everything that a view target depends on; the cache is refused when one of them changes."""
-    pieces = {"dense tower": digest_json([dense.digest, list(run.config.embed.trusted)])} if dense else {}
+    tower = {"dense tower": dense.digest} if dense else {}
     return {
         **plan.inputs,
         "SAM weights and thresholds": generator.id,
         "level rule": digest_json([levels_digest(run.config.sam.resolved().level_rule), OVERLAP_RULE]),
         "image-text encoder": encoder.id.digest,
         "crop policy": policy_digest(run.config.embed.crop_policy, background=run.config.embed.background),
-        **pieces,
+        **tower,
     }
 
 
@@ -138,7 +148,8 @@ def lift_and_train(
 ) -> tuple[LiftedMasks, SemanticField, list[dict[str, float | int]]]:
     """Lift the masks in closed form and train the three-head field, or find both on disk."""
     config = run.config.semantics
-    key = digest_json([[t.key for t in targets], config.model_dump(mode="json")])
+    dense = ["dense tower"] if any(t.pieces is not None for t in targets) else []
+    key = digest_json([[t.key for t in targets], config.model_dump(mode="json"), *dense])
     with run.clock.stage("semantic field") as meter:
         stored = _stored(run, key)
         if stored is not None:
@@ -219,8 +230,7 @@ def _targets_of(
         save_png(run.folder.folder("masks") / f"view_{i:03d}.png", panels)
         run.tracker.log_image("mask_panels", panels, i)
         regions = dense.regions(view.rgb, view.opacity > OBJECT_OPACITY) if dense else None
-        trusted = run.config.embed.trusted
-        yield i, make_view_target(view, hierarchy, vectors, key=key, regions=regions, trusted=trusted)
+        yield i, make_view_target(view, hierarchy, vectors, key=key, regions=regions)
 
 
 def _find_current(path: Path, inputs: dict[str, str]) -> bool:

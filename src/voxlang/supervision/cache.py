@@ -4,7 +4,7 @@
         {"camera", "transfer_id", "encoder", "key", "height", "width", "index_zlib", "vectors", "level", "parent",
          "score", "checksum"}, ...]}
 
-A view whose masks are cut into pieces holds "piece_index_zlib", "piece_vectors" and "piece_level" as well.
+A view that a dense tower looked at holds "piece_index_zlib", "piece_vectors", "piece_level" and "piece_agreement" too.
 
 An index map of three levels at 512x512 is 1.5 MB as int16; compressed it is some tens of kB.
 """
@@ -157,6 +157,7 @@ def _encoded(target: ViewTarget) -> dict[str, Any]:
             "piece_index_zlib": zlib.compress(np.ascontiguousarray(target.pieces.index, "<i2").tobytes(), 6),
             "piece_vectors": np.ascontiguousarray(target.pieces.vectors, "<f2"),
             "piece_level": np.ascontiguousarray(target.pieces.level, "<i2"),
+            "piece_agreement": float(target.pieces.agreement),
         }
     return view | {"checksum": _checksum(view)}
 
@@ -174,7 +175,12 @@ _KINDS: dict[str, type] = {
     "parent": np.ndarray,
     "score": np.ndarray,
 }
-_PIECE_KINDS: dict[str, type] = {"piece_index_zlib": bytes, "piece_vectors": np.ndarray, "piece_level": np.ndarray}
+_PIECE_KINDS: dict[str, type] = {
+    "piece_index_zlib": bytes,
+    "piece_vectors": np.ndarray,
+    "piece_level": np.ndarray,
+    "piece_agreement": float,
+}
 _ARRAYS = {
     "vectors": (2, "<f2"),
     "level": (1, "<i2"),
@@ -191,7 +197,7 @@ def _checksum(view: dict[str, Any]) -> str:
     plain = {k: view[k] for k in _KINDS if k not in _ARRAYS and k != "index_zlib"}
     content: dict[str, Any] = {"arrays": arrays, "plain": plain, "index": digest_bytes(view["index_zlib"])}
     if "piece_index_zlib" in view:
-        content["piece index"] = digest_bytes(view["piece_index_zlib"])
+        content["pieces"] = [digest_bytes(view["piece_index_zlib"]), view["piece_agreement"]]
     return digest_json(content)
 
 
@@ -214,7 +220,7 @@ def _decoded(view: Any, where: str) -> ViewTarget:
         pieces = None
         if "piece_index_zlib" in view:
             index_of_pieces = _index_maps(view, "piece_index_zlib", camera)
-            pieces = Pieces(index_of_pieces, view["piece_vectors"], view["piece_level"])
+            pieces = Pieces(index_of_pieces, view["piece_vectors"], view["piece_level"], view["piece_agreement"])
     except (KeyError, IndexError, TypeError, ValueError, OverflowError, GeometryError, zlib.error) as error:
         raise _damaged(f"{type(error).__name__}: {error}", where) from error
     n, parent, level = len(view["vectors"]), view["parent"], view["level"]

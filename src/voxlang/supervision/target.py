@@ -9,7 +9,7 @@ from voxlang.embed.types import MaskEmbeddings, NamedRegions
 from voxlang.masks.paint import index_maps
 from voxlang.masks.types import MaskHierarchy
 from voxlang.render.types import RenderedView
-from voxlang.supervision.pieces import agreement, cut_into_pieces, trust
+from voxlang.supervision.pieces import pieces_of
 from voxlang.supervision.types import ViewTarget
 
 MOST_MASKS = int(np.iinfo(np.int16).max)
@@ -23,7 +23,6 @@ def make_view_target(
     *,
     key: str,
     regions: NamedRegions | None = None,
-    trusted: tuple[float, float] = (0.0, 0.0),
 ) -> ViewTarget:
     """Paint the masks of a view into one index map per level and store their vectors in half precision.
 
@@ -34,8 +33,7 @@ def make_view_target(
         hierarchy: its masks with level and parent.
         embeddings: one vector per mask, in the same order.
         key: digest of everything the target depends on.
-        regions: what the dense tower makes of the view; the masks are cut into pieces by them, if it is trusted.
-        trusted: `agreement` with the masks up to which the regions count for nothing, and from which they alone count.
+        regions: what the dense tower makes of the view, if there is one.
 
     Raises:
         MaskError: masks of another picture size, another number of vectors, or more masks than an index can name.
@@ -51,17 +49,14 @@ def make_view_target(
         )
     score = np.clip(masks.predicted_iou * masks.stability, 0.0, 1.0).astype(np.float32)
     index = index_maps(hierarchy)
-    pieces = None
-    if regions is not None:
-        believed = trust(agreement(index, embeddings.vectors, hierarchy.level.astype(np.int16), regions), trusted)
-        if believed > 0:
-            pieces = cut_into_pieces(index, embeddings.vectors, regions, mask_share=1.0 - believed)
+    level = hierarchy.level.astype(np.int16)
+    pieces = None if regions is None else pieces_of(index, embeddings.vectors, level, regions)
     return ViewTarget(
         camera=view.camera,
         transfer_id=view.transfer_id,
         mask_index=index,
         vectors=embeddings.vectors.astype(np.float16),
-        mask_level=hierarchy.level.astype(np.int16),
+        mask_level=level,
         mask_parent=hierarchy.parent.astype(np.int16),
         mask_score=score,
         encoder=embeddings.encoder,

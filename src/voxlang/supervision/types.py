@@ -15,7 +15,7 @@ from voxlang.geometry.camera import Camera
 
 @dataclass(frozen=True, eq=False)
 class Pieces:
-    """What stage 2 learns at each pixel and level: whole masks, or pieces of them that are called differently."""
+    """What stage 2 learns at each pixel and level: masks, or regions that a dense tower calls differently."""
 
     index: Int16[np.ndarray, "3 h w"]
     """Row of `vectors` at each pixel and level; -1 where nothing is known."""
@@ -23,6 +23,8 @@ class Pieces:
     """Unit vectors."""
     level: Int16[np.ndarray, "n"]
     """Level of each row."""
+    agreement: float = 1.0
+    """Mean cosine of what masks and tower say of the same pixels; see `voxlang.supervision.pieces.agreement`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +50,7 @@ class ViewTarget:
     key: str
     """Digest of everything the target depends on."""
     pieces: Pieces | None = None
-    """The masks cut into pieces, where a dense tower looked at the view."""
+    """What a dense tower made of the view."""
 
     def learnt(self) -> Pieces:
         """The pieces; without them the masks, and where a level has none the mask of the next coarser level."""
