@@ -10,7 +10,7 @@ CANONICAL_NEGATIVES = ("object", "things", "stuff", "texture")
 """What a prompt must beat everywhere (LERF, arXiv 2303.09553, section 3.4)."""
 QUERY_TEMPLATES = ("{}", "a rendering of the {}", "the {} of a volume")
 """Sentences around a prompt."""
-PEAK = 0.998
+PEAK = 0.995
 """Quantile of a prompt's relevancies that counts as its peak."""
 
 
