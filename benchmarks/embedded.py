@@ -150,8 +150,8 @@ def main(
     texts = load_encoder(embed)
     text = measure_text(objects, texts, embed.crop_policy, unseen_families=unseen)
     dense = load_dense_encoder(embed, texts)
-    families = {name: [f for f in pictures if (f in unseen) is (name == "unseen families")] for name in groups}
-    places = {name: measure_places(objects, texts, dense, families=f) for name, f in families.items() if f}
+    families = {name: sorted({o.family for o in group}) for name, group in groups.items() if group}
+    places = {name: measure_places(objects, texts, dense, families=f) for name, f in families.items()}
     seconds = seconds_per_view(generator, [o.rgb[0] for o in objects[:5]], threads=threads)
     panels = {f"predicted IoU, {name}": m.calibration for name, m in masks.items()}
     save_calibration_figure(out / "calibration.png", panels | {"relevancy": {"names": text.calibration}})

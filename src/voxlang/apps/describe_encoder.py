@@ -129,9 +129,11 @@ def save_level_pictures(folder: Path, encoder: ImageEncoder, rgb: np.ndarray) ->
 
     from voxlang.core.artifacts import atomic_path
     from voxlang.encoders.describe import level_features, principal_colours
+    from voxlang.encoders.pixels import PIXEL_MEAN, PIXEL_STD
 
-    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    normal = torch.from_numpy(((rgb / 255.0 - mean) / std).transpose(2, 0, 1)[None].astype(np.float32))
+    normal = torch.from_numpy(
+        ((rgb / 255.0 - np.array(PIXEL_MEAN)) / np.array(PIXEL_STD)).transpose(2, 0, 1)[None].astype(np.float32)
+    )
     panels = {"picture.png": rgb}
     for features in level_features(encoder, normal):
         stride = rgb.shape[0] // features.shape[1]

@@ -18,13 +18,12 @@ from voxlang.cliptrain.found_masks import Region, mask_generator_of, regions_of_
 from voxlang.cliptrain.masks_noise import imperfect, junk_mask, one_piece, overlap
 from voxlang.core.artifacts import atomic_path
 from voxlang.core.digest import digest_json
-from voxlang.core.errors import ConfigError
 from voxlang.core.levels import LEVELS
 from voxlang.embed.crops import CROP_POLICIES, mask_crops
 from voxlang.embed.settings import CropPolicy
 from voxlang.masks.settings import OBJECT_OPACITY
 from voxlang.masks.types import MaskGenerator
-from voxlang.scenes.buffer import StoredScenes, read_scenes, scene_files
+from voxlang.scenes.buffer import StoredScenes, read_scenes, some_scene_files
 from voxlang.volume.types import PartTree
 
 SAME_REGION = 0.8
@@ -217,15 +216,7 @@ def load_crops(config: ClipTrainConfig) -> list[Crops]:
     """
     from tqdm import tqdm
 
-    files = [f for folder in config.render_dirs for f in scene_files(folder)]
-    if not files:
-        raise ConfigError(
-            "files scenes_*.npz",
-            got="none",
-            where=f"render_dirs={list(config.render_dirs)}",
-            do="write views with `python training/render_views.py --out FOLDER --config.split train`",
-        )
-    bar = tqdm(files, desc="crops", unit="phantom", disable=not sys.stderr.isatty())
+    bar = tqdm(some_scene_files(config.render_dirs), desc="crops", unit="phantom", disable=not sys.stderr.isatty())
     generator = mask_generator_of(config.crops)
     return [stored_crops(f, config.crops_dir, config.crops, generator=generator) for f in bar]
 

@@ -6,7 +6,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,13 +21,14 @@ from voxlang.cliptrain.places import LabelledViews, PlaceBatch, read_views
 from voxlang.cliptrain.text_tower import rate_factor
 from voxlang.core.artifacts import atomic_path
 from voxlang.core.digest import digest_json
+from voxlang.core.joint_optimizer import JointOptimizer
+from voxlang.core.levels import LEVELS
 from voxlang.core.settings import require_same_identity
 from voxlang.embed.dense_encoder import save_dense_tower
-from voxlang.embed.dense_tower import DenseTower, build_dense_tower, sam_pixels
+from voxlang.embed.dense_tower import DenseTower, build_dense_tower, tower_input
+from voxlang.embed.encoder import ImageTextEncoder
+from voxlang.encoders.build import device_of
 from voxlang.query.config import CANONICAL_NEGATIVES
-
-if TYPE_CHECKING:
-    from voxlang.embed.encoder import ImageTextEncoder
 
 CHECKPOINT = "dense.pt"
 _NECK_RATE = 0.01
@@ -46,7 +47,7 @@ class DenseFit:
     """Share of the last places drawn that chose their own name, at Small, Part and Whole."""
 
 
-class _Optimizer:
+class _Optimizer(JointOptimizer):
     """Muon for the matrices of the trunk, AdamW for all else, the neck slowly."""
 
     def __init__(self, tower: DenseTower, config: DenseTrainConfig) -> None:
@@ -61,10 +62,10 @@ class _Optimizer:
         ]
         muon = [{"params": matrices, "share": config.trunk_rate}]
         decay = config.weight_decay
-        self._each: list[torch.optim.Optimizer] = [
+        super().__init__(
             torch.optim.AdamW(adamw, lr=1e-3, betas=(0.9, 0.98), weight_decay=decay, fused=True),
             torch.optim.Muon(muon, lr=1e-3, weight_decay=decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
-        ]
+        )
         self._all = [*matrices, *others, *neck, *head]
 
     def step(self, rate: float) -> None:
@@ -74,13 +75,6 @@ class _Optimizer:
                 group["lr"] = rate * group["share"]
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-
-    def state_dict(self) -> list[dict[str, Any]]:
-        return [optimizer.state_dict() for optimizer in self._each]
-
-    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
-        for optimizer, state in zip(self._each, states, strict=True):
-            optimizer.load_state_dict(state)
 
 
 def train_dense(
@@ -94,10 +88,9 @@ def train_dense(
         stop_step: stop (with a checkpoint) at this step; None trains to the end.
 
     Raises:
-        ConfigError: no views, or a checkpoint of another recipe.
+        ConfigError: no views, a checkpoint of another recipe, or a device that is not there.
     """
-    cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
-    device = torch.device("cuda" if cuda else "cpu")
+    device = device_of(config.device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         tower = build_dense_tower(
@@ -185,13 +178,12 @@ def fit_dense_tower(
         loss.backward()
         optimizer.step(_rate(stretch, k, config))
         hit = hit.numpy(force=True)
-        hits = [*hits[-99:], np.array([hit[batch.level == level].mean() for level in range(3)])]
+        hits = [*hits[-99:], np.array([hit[batch.level == level].mean() for level in LEVELS])]
         bar.set_postfix(loss=loss.item(), right=np.mean(hits[-1]))
         now = time.monotonic()
         if step + 1 == end or now - saved > config.checkpoint_seconds:
             state = {"identity": identity, "step": step + 1, "seconds": seconds + now - started}
             state |= {"tower": tower.state_dict(), "optimizer": optimizer.state_dict()}
-            path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_path(path) as temporary:
                 torch.save(state, temporary)
             saved = now
@@ -209,7 +201,7 @@ def place_vectors(
     tower: DenseTower, batch: PlaceBatch, rng: np.random.Generator, device: torch.device
 ) -> Float32[torch.Tensor, "k d"]:
     """The tower's vectors of a batch's places at their levels; colours of the pictures are changed a little."""
-    pixels = sam_pixels(batch.pictures).to(device)
+    pixels = tower_input(batch.pictures.shape[1]).batch(batch.pictures, str(device))
     shape = (len(pixels), 3, 1, 1)
     gain = 1.0 + 0.12 * rng.uniform(-1, 1, (len(pixels), 1, 1, 1)) + 0.05 * rng.uniform(-1, 1, shape)
     offset = 0.2 * rng.uniform(-1, 1, shape)

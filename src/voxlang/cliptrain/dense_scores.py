@@ -50,8 +50,7 @@ def score_places(
         if families and family not in families:
             continue
         truth = views.concepts(i, dense.side)
-        with torch.inference_mode():
-            said = (dense.vectors(dense.hidden(rgb)[0].flatten(1).T).cpu() @ choices.T).argmax(-1).numpy()
+        said = (dense.vectors(dense.hidden(rgb)[0].flatten(1).T).cpu() @ choices.T).argmax(-1).numpy()
         for level in LEVELS:
             what = truth[level].ravel()
             here = what >= 0

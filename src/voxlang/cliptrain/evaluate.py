@@ -13,14 +13,13 @@ from voxlang.cliptrain.concepts import ConceptTable
 from voxlang.cliptrain.config import CropsConfig
 from voxlang.cliptrain.crops_data import CropPool, cut_crops
 from voxlang.cliptrain.nouns import HELD_OUT, held_out_from_teacher
-from voxlang.core.errors import ConfigError
 from voxlang.embed.crops import averaged_policies
 from voxlang.embed.embed_masks import mean_direction
 from voxlang.embed.encoder import ImageTextEncoder
 from voxlang.embed.settings import CropPolicy
 from voxlang.masks.types import MaskGenerator
 from voxlang.query.config import CANONICAL_NEGATIVES, QUERY_TEMPLATES
-from voxlang.scenes.buffer import StoredScenes, read_scenes, scene_files
+from voxlang.scenes.buffer import StoredScenes, read_scenes, some_scene_files
 from voxlang.volume.types import part_kind
 
 NAMING = ("same_level_top1", "same_object_top1", "all_top1", "all_top5")
@@ -73,10 +72,8 @@ def crop_set(
     Raises:
         ConfigError: no views there.
     """
-    files = [f for folder in folders for f in scene_files(folder)]
-    if not files:
-        raise ConfigError("files scenes_*.npz", got="none", where=str(list(folders)), do="write views first")
-    return crops_of(encoder, map(read_scenes, files), policy=policy, min_area_px=min_area_px, generator=generator)
+    scenes = map(read_scenes, some_scene_files(folders))
+    return crops_of(encoder, scenes, policy=policy, min_area_px=min_area_px, generator=generator)
 
 
 def crops_of(

@@ -20,6 +20,7 @@ from voxlang.cliptrain.model import augmented, image_pixels
 from voxlang.cliptrain.naming import Choices, Names, naming_loss
 from voxlang.cliptrain.text_tower import rate_factor
 from voxlang.core.artifacts import atomic_path
+from voxlang.core.joint_optimizer import JointOptimizer
 from voxlang.core.settings import require_same_identity
 
 IMAGE_CHECKPOINT = "image.pt"
@@ -37,7 +38,7 @@ class ImageFit:
     """Share of the last crops of this run whose best concept was right; nan when there was nothing to do."""
 
 
-class TowerOptimizer:
+class TowerOptimizer(JointOptimizer):
     """Muon for the convolutions and AdamW for all else, as one.
 
     Muon makes each update of a matrix orthogonal, so that all directions of a layer learn alike (Jordan et al. 2024). A
@@ -52,27 +53,19 @@ class TowerOptimizer:
         decay = config.weight_decay
         adamw = torch.optim.AdamW(others, lr=1e-3, betas=(0.9, 0.98), weight_decay=decay)
         muon = torch.optim.Muon(matrices, lr=1e-3, weight_decay=decay, momentum=0.95, adjust_lr_fn="match_rms_adamw")
-        self._each = ((adamw, config.learning_rate), (muon, config.convolution_rate))
+        super().__init__(adamw, muon)
+        self._rates = (config.learning_rate, config.convolution_rate)
 
     def step(self, factor: float) -> None:
         """Move the weights along their gradients, at this share of the highest rates, and forget the gradients."""
         nn.utils.clip_grad_norm_(self._all, 1.0)
         for weight, matrix in zip(self._weights, self._matrices, strict=True):
             matrix.grad = weight.grad.permute(0, 2, 3, 1).reshape(matrix.shape)
-        for optimizer, rate in self._each:
+        for optimizer, rate in zip(self._each, self._rates, strict=True):
             optimizer.param_groups[0]["lr"] = rate * factor
             optimizer.step()
         for parameter in self._all:
             parameter.grad = None
-
-    def state_dict(self) -> list[dict[str, Any]]:
-        """What a resumed training needs."""
-        return [optimizer.state_dict() for optimizer, _ in self._each]
-
-    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
-        """Go on from `state_dict`."""
-        for (optimizer, _), state in zip(self._each, states, strict=True):
-            optimizer.load_state_dict(state)
 
 
 def drawn_pixels(pool: CropPool, rows: np.ndarray, rng: np.random.Generator, device: torch.device) -> torch.Tensor:
@@ -143,7 +136,6 @@ def fit_image_tower(
         if step + 1 == end or now - saved > config.checkpoint_seconds:
             state = {"identity": config.image_identity(), "step": step + 1, "seconds": seconds + now - started}
             state |= {"parts": parts.state_dict(), "optimizer": optimizer.state_dict()}
-            path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_path(path) as temporary:
                 torch.save(state, temporary)
             saved = now

@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Int16, Int64, UInt8
 
 from voxlang.cliptrain.concepts import ConceptTable
-from voxlang.core.errors import ConfigError
 from voxlang.core.levels import LEVELS
 from voxlang.embed.dense_tower import STRIDE
-from voxlang.scenes.buffer import StoredScenes, read_scenes, scene_files
+from voxlang.scenes.buffer import StoredScenes, read_scenes, some_scene_files
+from voxlang.supervision.types import filled_levels
 from voxlang.volume.types import PartTree
 
 _KEPT = 2
@@ -101,14 +101,7 @@ def read_views(folders: Sequence[str | Path]) -> LabelledViews:
     """
     from tqdm import tqdm
 
-    files = [f for folder in folders for f in scene_files(folder)]
-    if not files:
-        raise ConfigError(
-            "files scenes_*.npz",
-            got="none",
-            where=str(list(folders)),
-            do="write views with `python training/render_views.py`",
-        )
+    files = some_scene_files(folders)
     return LabelledViews(read_scenes(file) for file in tqdm(files, desc="views", disable=not sys.stderr.isatty()))
 
 
@@ -132,10 +125,7 @@ def _concepts(scenes: _Phantom, table: ConceptTable) -> Int16[np.ndarray, "n 3 p
     row = np.full(max(p.id for p in scenes.tree) + 2, -1, np.int16)
     for part in scenes.tree:
         row[part.id] = table.index(scenes.family, part)
-    concepts = row[scenes.part_index]
-    for level in reversed(LEVELS[:-1]):
-        concepts[:, level] = np.where(concepts[:, level] >= 0, concepts[:, level], concepts[:, level + 1])
-    return concepts
+    return np.stack([filled_levels(view) for view in row[scenes.part_index]])
 
 
 def _window(

@@ -138,7 +138,6 @@ def fit_text_tower(
         cosines = [*cosines[-49:], 1.0 - loss.item()]
         last = step + 1 == config.text_steps
         if last or time.monotonic() - saved > config.checkpoint_seconds:
-            path.parent.mkdir(parents=True, exist_ok=True)
             state = {name: part.state_dict() for name, part in parts.items()}
             space_of = {"axes": torch.from_numpy(space.axes), "mean": torch.from_numpy(space.mean)}
             state |= space_of | {"step": step + 1, "tokenizer": tokenizer.to_str()}

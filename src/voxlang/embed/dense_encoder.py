@@ -14,7 +14,7 @@ from voxlang.core.digest import digest_file, digest_json
 from voxlang.core.errors import ArtifactError, ModelMissingError
 from voxlang.core.levels import LEVELS, Level
 from voxlang.core.weights import load_weights
-from voxlang.embed.dense_tower import STRIDE, DenseTower, build_dense_tower, sam_pixels
+from voxlang.embed.dense_tower import STRIDE, DenseTower, build_dense_tower, tower_input
 from voxlang.embed.preprocess import Picture, device_name
 from voxlang.embed.types import EncoderId, NamedRegions
 
@@ -36,22 +36,16 @@ class DenseEncoder:
     """
 
     def __init__(self, tower: DenseTower, *, side: int, weights_digest: str, device: str = "cpu") -> None:
-        self._tower, self._side, self._device = tower.to(device).eval(), side, device
+        self._tower, self._device = tower.to(device).eval(), device
+        self.side = side
+        """Edge in pixels of the square pictures that the tower sees."""
         self.digest = digest_json([weights_digest, side, {level.label: k for level, k in REGIONS.items()}])
         """Digest of all that decides the regions of a picture."""
-
-    @property
-    def side(self) -> int:
-        """Edge in pixels of the square pictures that the tower sees."""
-        return self._side
 
     @torch.inference_mode()
     def hidden(self, rgb: Picture) -> Float32[torch.Tensor, "1 c q r"]:
         """Hidden features of the places of a picture, float in [0, 1] or bytes, squashed to the tower's size."""
-        pixels = sam_pixels(rgb[None]).to(self._device)
-        if pixels.shape[-2:] != (self._side, self._side):
-            pixels = F.interpolate(pixels, (self._side, self._side), mode="bilinear", antialias=True)
-        return self._tower(pixels)
+        return self._tower(tower_input(self.side).batch(rgb[None], self._device))
 
     @torch.inference_mode()
     def vectors(self, hidden: Float32[torch.Tensor, "k c"]) -> Float32[torch.Tensor, "k 3 d"]:
@@ -69,7 +63,7 @@ class DenseEncoder:
         height, width = inside.shape
         index = np.full((len(LEVELS), height, width), -1, np.int16)
         hidden = self.hidden(rgb)
-        q = self._side // STRIDE
+        q = self.side // STRIDE
         share = F.adaptive_avg_pool2d(torch.from_numpy(inside)[None, None].float(), (q, q))[0, 0]
         places = (share > 0.5).flatten().nonzero()[:, 0].to(self._device)
         at = np.flatnonzero(inside)

@@ -13,20 +13,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 from torch import nn
 
 from voxlang.core.levels import LEVELS
-from voxlang.embed.preprocess import Images
+from voxlang.embed.preprocess import Preprocess
 from voxlang.encoders.build import build_image_encoder
+from voxlang.encoders.pixels import PIXEL_MEAN, PIXEL_STD
 
 STRIDE = 4
 """Pixels along each edge of a place."""
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Mean colour and deviation of SAM 2's input, red green blue."""
 
 
 class DenseTower(nn.Module):
@@ -80,9 +78,6 @@ def build_dense_tower(
     return DenseTower(encoder, channels=encoder.neck.d_model, dim=dim, hidden=hidden)
 
 
-def sam_pixels(images: Images) -> Float32[torch.Tensor, "n 3 h w"]:
-    """Pictures, float in [0, 1] or bytes, normalised as SAM 2 wants them."""
-    pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float()
-    pixels = pixels / 255.0 if images.dtype == np.uint8 else pixels
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (_MEAN, _STD))
-    return (pixels - mean) / std
+def tower_input(side: int) -> Preprocess:
+    """Pictures of any size as a tower for squares of `side` pixels wants them."""
+    return Preprocess(side, PIXEL_MEAN, PIXEL_STD, "bilinear")

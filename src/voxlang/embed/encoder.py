@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float32
@@ -11,6 +11,9 @@ from voxlang.embed.preprocess import Images, Picture
 from voxlang.embed.settings import DENSE_MICRO, EmbedConfig
 from voxlang.embed.types import EncoderId, NamedRegions
 from voxlang.embed.weights import checkpoint_folders
+
+if TYPE_CHECKING:
+    from voxlang.embed.dense_encoder import DenseEncoder
 
 
 @runtime_checkable
@@ -70,7 +73,7 @@ def load_encoder(config: EmbedConfig) -> ImageTextEncoder:
     return loaders[config.family](config)
 
 
-def load_dense_encoder(config: EmbedConfig, encoder: ImageTextEncoder) -> RegionEncoder | None:
+def load_dense_encoder(config: EmbedConfig, encoder: ImageTextEncoder) -> DenseEncoder | None:
     """Load the dense tower that speaks to the texts of an encoder; None where the settings want none.
 
     Raises:

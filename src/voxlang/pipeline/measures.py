@@ -16,7 +16,7 @@ from voxlang.cliptrain.places import LabelledViews
 from voxlang.core.errors import QueryError
 from voxlang.core.levels import LEVELS
 from voxlang.embed.dense_encoder import DenseEncoder
-from voxlang.embed.encoder import ImageTextEncoder, RegionEncoder, load_dense_encoder, load_encoder
+from voxlang.embed.encoder import ImageTextEncoder, load_dense_encoder, load_encoder
 from voxlang.embed.settings import CropPolicy
 from voxlang.evaluate.calibration import CalibrationCurve, calibration_curve
 from voxlang.masks.generate import SamGenerator, sam_generator_from_settings
@@ -146,7 +146,7 @@ def measure_text(
 def measure_places(
     objects: Sequence[StoredScenes],
     encoder: ImageTextEncoder,
-    dense: RegionEncoder | None,
+    dense: DenseEncoder | None,
     *,
     families: Sequence[str] = (),
 ) -> list[PlaceScore]:
@@ -158,7 +158,7 @@ def measure_places(
         dense: the tower of the settings.
         families: those that count; all by default.
     """
-    if not isinstance(dense, DenseEncoder):
+    if dense is None:
         return []
     return score_places(dense, LabelledViews(objects), encoder, families=tuple(families))
 

@@ -80,6 +80,23 @@ def scene_files(folder: Path | str) -> list[Path]:
     return sorted(Path(folder).glob("scenes_*.npz"))
 
 
+def some_scene_files(folders: Sequence[Path | str]) -> list[Path]:
+    """All scene files of some folders, at least one.
+
+    Raises:
+        ConfigError: none there.
+    """
+    files = [file for folder in folders for file in scene_files(folder)]
+    if not files:
+        raise ConfigError(
+            "files scenes_*.npz",
+            got="none",
+            where=", ".join(map(str, folders)),
+            do="write views with `python training/render_views.py`",
+        )
+    return files
+
+
 def _phantom_size(family: str, seed: int, voxels: int | None) -> tuple[int, int, int] | None:
     if voxels is None:
         return None

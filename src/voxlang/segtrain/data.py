@@ -15,12 +15,11 @@ import torch
 from jaxtyping import Bool, Float32, Int32, Int64
 
 from voxlang.core.errors import ConfigError
+from voxlang.encoders.pixels import PIXEL_MEAN, PIXEL_STD
 from voxlang.segtrain.config import SegTrainConfig, phase_at
 from voxlang.segtrain.prompts import STRIDE, point_prompts, region_prompts, spread, target_regions
 from voxlang.segtrain.shapes import LabelledPicture, Stage, draw_picture
 
-PIXEL_MEAN = (0.485, 0.456, 0.406)
-PIXEL_STD = (0.229, 0.224, 0.225)
 DENSE_POINTS = 32
 """Points of each picture at which the auxiliary head is asked, whatever the prompts are."""
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 
+from voxlang.core.joint_optimizer import JointOptimizer
 from voxlang.segtrain.config import PhaseConfig
 
 RATES = {"decoder": 1.0, "readers": 4.0, "encoder": 1.0, "matrices": 1.0, "neck": 0.01}
@@ -18,7 +17,7 @@ NECK_RATE_ALONE = 0.3
 """The neck's share while no decoder learns."""
 
 
-class Optimizers:
+class Optimizers(JointOptimizer):
     """AdamW and Muon as one.
 
     Muon makes every update of a matrix orthogonal, so that all directions of a layer learn alike; from nothing, the
@@ -30,16 +29,17 @@ class Optimizers:
         matrices = {id(p) for p in groups["encoder"] if p.ndim == 2}
         parts = {name: [p for p in group if id(p) not in matrices] for name, group in groups.items()}
         adamw = [{"params": parameters, "name": name} for name, parameters in parts.items()]
-        self._each: list[torch.optim.Optimizer] = [
+        each: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(adamw, lr=1e-3, betas=(0.9, 0.98), weight_decay=weight_decay, fused=True)
         ]
         if matrices:
             muon = [{"params": [p for p in groups["encoder"] if id(p) in matrices], "name": "matrices"}]
-            self._each.append(
+            each.append(
                 torch.optim.Muon(
                     muon, lr=1e-3, weight_decay=weight_decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"
                 )
             )
+        super().__init__(*each)
 
     def set_rate(self, rate: float, phase: PhaseConfig) -> None:
         """Set every group's rate for the next step from the phase's rate at that step."""
@@ -60,12 +60,3 @@ class Optimizers:
         """Forget the gradients."""
         for optimizer in self._each:
             optimizer.zero_grad(set_to_none=True)
-
-    def state_dict(self) -> list[dict[str, Any]]:
-        """What a resumed training needs."""
-        return [optimizer.state_dict() for optimizer in self._each]
-
-    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
-        """Go on from `state_dict`."""
-        for optimizer, state in zip(self._each, states, strict=True):
-            optimizer.load_state_dict(state)

@@ -119,17 +119,10 @@ class RenderSource:
     def __init__(
         self, folder: Path | str, split: Split = "train", *, shares: Mapping[str, float] | None = None
     ) -> None:
-        from voxlang.scenes.buffer import read_scenes, scene_files
+        from voxlang.scenes.buffer import read_scenes, some_scene_files
 
         folder = Path(folder) / split
-        files = scene_files(folder)
-        if not files:
-            raise ConfigError(
-                "files scenes_*.npz",
-                got="none",
-                where=str(folder),
-                do="write views with `python training/render_views.py`",
-            )
+        files = some_scene_files([folder])
         rgb, regions, self.families = [], [], []
         self._kind_of_id: list[np.ndarray] = []
         for file in files:

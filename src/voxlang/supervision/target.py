@@ -13,7 +13,7 @@ from voxlang.supervision.pieces import pieces_of
 from voxlang.supervision.types import ViewTarget
 
 MOST_MASKS = int(np.iinfo(np.int16).max)
-"""An index map can name this many masks."""
+"""An index map can name this many masks and regions."""
 
 
 def make_view_target(
@@ -40,7 +40,8 @@ def make_view_target(
     """
     masks = hierarchy.masks
     n, shape = len(masks), (view.camera.height, view.camera.width)
-    if (masks.height, masks.width) != shape or len(embeddings.vectors) != n or n > MOST_MASKS:
+    rows = n if regions is None else n + len(regions.vectors)
+    if (masks.height, masks.width) != shape or len(embeddings.vectors) != n or rows > MOST_MASKS:
         raise MaskError(
             f"masks of a {shape[1]}x{shape[0]} view, one vector each, at most {MOST_MASKS}",
             got=f"{n} masks of {masks.width}x{masks.height}, {len(embeddings.vectors)} vectors",

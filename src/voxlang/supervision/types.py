@@ -60,7 +60,7 @@ class ViewTarget:
 
     def __post_init__(self) -> None:
         masks = Pieces(self.mask_index, self.vectors, self.mask_level)
-        for part in (masks, self.pieces or masks):
+        for part in (masks,) if self.pieces is None else (masks, self.pieces):
             n = len(part.vectors)
             shape = (3, self.camera.height, self.camera.width)
             lowest, highest = int(part.index.min(initial=-1)), int(part.index.max(initial=-1))

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import UInt8
 
+from voxlang.encoders.pixels import PIXEL_MEAN, PIXEL_STD
+
 if TYPE_CHECKING:
     from jaxtyping import Float
     from sam2.modeling.sam2_base import SAM2Base
     from torch import Tensor
-
-_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of the pictures that SAM 2 was trained on. Source: sam2/utils/transforms.py."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +37,7 @@ def model_input(rgb: UInt8[np.ndarray, "h w 3"], image_size: int) -> Float[Tenso
         pixels = torch.nn.functional.interpolate(
             pixels[None], side, mode="bilinear", align_corners=False, antialias=True
         )[0]
-    mean, deviation = torch.tensor(_MEAN)[:, None, None], torch.tensor(_DEVIATION)[:, None, None]
+    mean, deviation = torch.tensor(PIXEL_MEAN)[:, None, None], torch.tensor(PIXEL_STD)[:, None, None]
     return pixels.sub_(mean).div_(deviation)
 
 
