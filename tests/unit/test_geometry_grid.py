@@ -51,6 +51,19 @@ def test_resized_keeps_the_box_of_voxel_centres():
         )
 
 
+def test_a_box_of_voxels_stays_where_it_is():
+    grid = VolumeGrid((7, 6, 5), (1.0, 2.0, 3.0), (10.0, 20.0, 30.0), QUARTER_TURN)
+    box = grid.cropped((2, 1, 3), (4, 5, 2))
+    assert box.size_xyz == (4, 5, 2) and box.spacing_xyz == grid.spacing_xyz and box.direction == grid.direction
+    for index in ([0.0, 0.0, 0.0], [3.0, 4.0, 1.0]):
+        np.testing.assert_allclose(
+            transform_points(box.world_from_index, np.array(index)),
+            transform_points(grid.world_from_index, np.add(index, [2.0, 1.0, 3.0])),
+        )
+    with pytest.raises(GeometryError, match="a box inside"):
+        grid.cropped((2, 1, 3), (4, 5, 3))
+
+
 def test_dictionary_round_trip():
     grid = VolumeGrid((5, 4, 3), (1.0, 2.0, 3.0), (10.0, 20.0, 30.0), QUARTER_TURN, "um")
     assert VolumeGrid.from_dict(grid.as_dict()) == grid

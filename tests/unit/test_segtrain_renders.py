@@ -32,6 +32,8 @@ def test_any_beginning_of_the_plan_is_balanced():
     for n in (10, 25, 45):
         share = sum(family == "bonsai" for family, _ in plan[:n]) / n
         assert share == pytest.approx(0.8, abs=0.1)
+    later = planned_scenes(config.model_copy(update={"skip": 40}))
+    assert len(later) == 50 and not set(later) & set(plan), "another folder shares no phantom with the first"
     with pytest.raises(ConfigError, match="at most 100"):
         planned_scenes(RenderConfig(split="test", phantoms={"bonsai": 101}))
 

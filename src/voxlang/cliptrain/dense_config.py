@@ -66,8 +66,8 @@ class DenseTrainConfig(BaseModel):
     """cpu, cuda, or auto: cuda where there is one."""
 
     def identity(self) -> dict[str, Any]:
-        """What a checkpoint must share with a recipe to be continued by it."""
-        return self.model_dump(mode="json", include={"hidden", "stretches", "trunk_rate", "seed", "encoder_yaml"})
+        """What a checkpoint must share with a recipe to be continued by it; stretches may be added or changed."""
+        return self.model_dump(mode="json", include={"hidden", "trunk_rate", "seed", "encoder_yaml"})
 
 
 def load_dense_config(path: Path | str) -> DenseTrainConfig:

@@ -130,6 +130,22 @@ class VolumeGrid:
         spacing = self.extent_world / (np.asarray(size_xyz, dtype=np.float64) - 1.0)
         return VolumeGrid(tuple(size_xyz), tuple(spacing), self.origin_xyz, self.direction, self.unit)
 
+    def cropped(self, start_xyz: tuple[int, int, int], size_xyz: tuple[int, int, int]) -> VolumeGrid:
+        """The grid of a box of its voxels, which stay where they are.
+
+        Raises:
+            GeometryError: a box that does not lie in the grid.
+        """
+        if any(s < 0 or s + n > m for s, n, m in zip(start_xyz, size_xyz, self.size_xyz, strict=True)):
+            raise GeometryError(
+                f"a box inside {self.size_xyz} voxels",
+                got=f"{tuple(size_xyz)} voxels from {tuple(start_xyz)}",
+                where="VolumeGrid.cropped",
+                do="move or shrink the box",
+            )
+        origin = transform_points(self.world_from_index, np.asarray(start_xyz, np.float64))
+        return VolumeGrid(tuple(size_xyz), self.spacing_xyz, tuple(origin.tolist()), self.direction, self.unit)
+
     def as_dict(self) -> dict[str, Any]:
         """JSON-able description."""
         return {

@@ -21,6 +21,7 @@ from voxlang.core.digest import digest_json
 from voxlang.core.errors import ArtifactError, ConfigError
 from voxlang.core.levels import LEVELS
 from voxlang.scenes.sampling import SceneRanges, SceneSource
+from voxlang.scenes.scans import partly_scanned
 from voxlang.volume.phantoms import FAMILIES, make_phantom
 from voxlang.volume.types import PartTree
 
@@ -47,13 +48,18 @@ class BufferConfig(BaseModel):
     """Width and height of a picture."""
     cut: float = Field(0.0, ge=0, le=1)
     """Probability that a picture shows the phantom cut open."""
+    partly: float = Field(0.0, ge=0, le=1)
+    """Probability that a phantom is cut off by the field of view, as scans are."""
+    general_looks: float = Field(0.0, ge=0, le=1)
+    """Probability that a picture's look does not know the object, as for a user's own volume."""
     voxels: int | None = Field(None, ge=8)
     """Voxels along the longest edge; None takes the family's own size."""
 
     @property
     def key(self) -> str:
         """Names what decides a phantom's pictures, so that a folder does not mix two kinds."""
-        names = {"views_per_phantom", "size_px", "voxels"} | ({"cut"} if self.cut else set())
+        names = {"views_per_phantom", "size_px", "voxels"}
+        names |= {name for name in ("cut", "partly", "general_looks") if getattr(self, name)}
         return digest_json(self.model_dump(include=names))
 
 
@@ -108,8 +114,12 @@ def make_scenes(config: BufferConfig, family: str, seed: int) -> StoredScenes:
     """All pictures of one phantom; the same config, family and seed give the same pictures."""
     rng = np.random.default_rng([seed, zlib.crc32(family.encode()), 77])
     phantom = make_phantom(family, seed, size_xyz=_phantom_size(family, seed, config.voxels))
+    if config.partly and rng.random() < config.partly:
+        phantom = partly_scanned(phantom, rng)
     source = SceneSource(phantom)
-    ranges = SceneRanges(width=config.size_px, height=config.size_px, cut=config.cut)
+    ranges = SceneRanges(
+        width=config.size_px, height=config.size_px, cut=config.cut, general_looks=config.general_looks
+    )
     scenes = [source.draw(rng, ranges) for _ in range(config.views_per_phantom)]
     return StoredScenes(
         np.stack([np.round(s.view.rgb * 255.0).astype(np.uint8) for s in scenes]),
@@ -194,7 +204,8 @@ def generate_scenes(folder: Path | str, config: BufferConfig) -> list[Path]:
             if header["key"] != config.key:
                 raise ArtifactError(
                     f"scenes made with views_per_phantom={config.views_per_phantom}, size_px={config.size_px}, "
-                    f"voxels={config.voxels}, cut={config.cut}",
+                    f"voxels={config.voxels}, cut={config.cut}, partly={config.partly}, "
+                    f"general_looks={config.general_looks}",
                     got="scenes made with other settings",
                     where=str(path),
                     do="use another folder or delete the old scenes",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from voxlang.render.settings import RenderSettings
 from voxlang.render.transfer import TransferFunction
 from voxlang.render.types import RenderedView
 from voxlang.scenes.labelled import LabelledView, LabelledVolume
+from voxlang.scenes.scans import general_looks, jittered_look
 from voxlang.volume.phantoms import FAMILIES, make_phantom
 from voxlang.volume.phantoms.types import Appearance, Phantom
 
@@ -51,6 +53,8 @@ class SceneRanges:
     """Probability that a plane across the viewing axis cuts the thing open."""
     cut_depth: tuple[float, float] = (0.2, 0.65)
     """Part of the depth that a cut takes away."""
+    general_looks: float = 0.0
+    """Probability of a look that does not know the object, see `voxlang.scenes.scans.general_looks`."""
     min_visible: float = 0.02
     """Share of the picture that must show a part; emptier pictures are drawn again, at most five times."""
 
@@ -62,6 +66,10 @@ class SceneSource:
         self.phantom = phantom
         self.labelled = LabelledVolume(phantom.volume, phantom.labels)
 
+    @cached_property
+    def _general_looks(self) -> tuple[TransferFunction, ...]:
+        return general_looks(self.phantom.volume)
+
     def draw(self, rng: np.random.Generator, ranges: SceneRanges | None = None) -> LabelledView:
         """A labelled picture with a random look, camera, light, background and noise."""
         ranges = ranges or SceneRanges()
@@ -72,8 +80,7 @@ class SceneSource:
         return scene
 
     def _draw_once(self, rng: np.random.Generator, ranges: SceneRanges) -> LabelledView:
-        appearance = self.phantom.appearances[int(rng.integers(len(self.phantom.appearances)))]
-        transfer = transfer_from_appearance(jittered(appearance, rng, ranges), self.phantom.volume.grid)
+        transfer = self._look(rng, ranges)
         camera = random_camera(self.phantom, transfer, rng, ranges)
         settings = random_settings(rng, ranges)
         scene = self.labelled.view(transfer, camera, settings)
@@ -86,6 +93,13 @@ class SceneSource:
             view.camera, rgb, view.opacity, view.distance_first, view.distance_mean, view.transfer_id
         )  # fmt: skip
         return LabelledView(view, scene.part_index)
+
+    def _look(self, rng: np.random.Generator, ranges: SceneRanges) -> TransferFunction:
+        if ranges.general_looks > 0 and rng.random() < ranges.general_looks:
+            look = self._general_looks[int(rng.integers(len(self._general_looks)))]
+            return jittered_look(look, rng, color_jitter=ranges.color_jitter, alpha_jitter=ranges.alpha_jitter)
+        appearance = self.phantom.appearances[int(rng.integers(len(self.phantom.appearances)))]
+        return transfer_from_appearance(jittered(appearance, rng, ranges), self.phantom.volume.grid)
 
 
 def jittered(appearance: Appearance, rng: np.random.Generator, ranges: SceneRanges) -> Appearance:

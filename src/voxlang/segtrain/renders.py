@@ -44,6 +44,12 @@ class RenderConfig(BaseModel):
     """Pictures of each phantom, every one with its own look, camera, light and background."""
     cut: float = Field(0.0, ge=0, le=1)
     """Probability that a picture shows the phantom cut open."""
+    partly: float = Field(0.0, ge=0, le=1)
+    """Probability that a phantom is cut off by the field of view, as scans are."""
+    general_looks: float = Field(0.0, ge=0, le=1)
+    """Probability that a picture's look does not know the object: "auto" or a preset, as for a user's own volume."""
+    skip: int = Field(0, ge=0)
+    """So many seeds of the split are left out at its beginning: folders then share no phantom."""
 
 
 def families_of(split: Split) -> tuple[str, ...]:
@@ -57,7 +63,7 @@ def planned_scenes(config: RenderConfig) -> list[tuple[str, int]]:
     Raises:
         ConfigError: more phantoms of a family than the split has seeds, or a family that the split does not have.
     """
-    families, seeds = families_of(config.split), SEEDS[config.split]
+    families, seeds = families_of(config.split), SEEDS[config.split][config.skip :]
     strange = [f for f in config.phantoms if f not in families]
     if strange:
         raise ConfigError(
@@ -91,7 +97,8 @@ def write_renders(folder: Path | str, config: RenderConfig) -> list[Path]:
     from voxlang.scenes.buffer import BufferConfig, make_scenes, write_scenes
 
     folder = Path(folder) / config.split
-    buffer = BufferConfig(views_per_phantom=config.views_per_phantom, cut=config.cut)
+    same = {"views_per_phantom", "cut", "partly", "general_looks"}
+    buffer = BufferConfig(**config.model_dump(include=same))
     paths = []
     for family, seed in tqdm(planned_scenes(config), unit="phantom", disable=not sys.stderr.isatty()):
         path = folder / f"scenes_{family}_{seed:07d}.npz"

@@ -1,0 +1,78 @@
+"""What scans are and phantoms are not: cut off by the field of view, and shown by looks that do not know the object."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from voxlang.core.errors import TransferFunctionError
+from voxlang.render.presets import PRESETS, resolve_transfers
+from voxlang.render.transfer import TransferFunction
+from voxlang.volume.phantoms.types import Phantom
+from voxlang.volume.types import LabelVolume, Volume
+
+CUT_AXIS = (0.3, 0.3, 0.7)
+"""Probability that the field of view ends inside the object along x, y, z: a body is cut off above and below."""
+KEPT = (0.3, 0.9)
+"""Share of the object's box that is left along such an axis."""
+_LEAST_LEFT = 0.1
+
+
+def partly_scanned(phantom: Phantom, rng: np.random.Generator) -> Phantom:
+    """The phantom in a smaller field of view, somewhere around what it holds; along some axis it is cut off.
+
+    At least a tenth of the labelled voxels stays; the tree stays whole, though some of its parts may be gone.
+    """
+    labels = phantom.labels.labels
+    found = np.nonzero(labels)
+    first = np.array([axis.min() for axis in found[::-1]])
+    edge = np.array([axis.max() for axis in found[::-1]]) + 1 - first
+    window = (slice(None),) * 3
+    for _ in range(8):
+        cut = rng.random(3) < CUT_AXIS
+        cut[2] |= not cut.any()
+        kept = np.maximum(8, np.round(rng.uniform(*KEPT, 3) * edge)).astype(int)
+        start = first + np.floor(rng.random(3) * np.maximum(edge - kept + 1, 1)).astype(int)
+        bounds = [(s, s + k) if c else (0, None) for c, s, k in zip(cut, start.tolist(), kept.tolist(), strict=True)]
+        tried = tuple(slice(*b) for b in reversed(bounds))
+        if (labels[tried] > 0).sum() >= _LEAST_LEFT * len(found[0]):
+            window = tried
+            break
+    volume, values = phantom.volume, phantom.volume.values[window]
+    grid = volume.grid.cropped(tuple(s.start or 0 for s in reversed(window)), values.shape[::-1])
+    return replace(
+        phantom,
+        volume=Volume(values, grid, volume.value_range, volume.name),
+        labels=LabelVolume(labels[window].copy(), grid, phantom.labels.tree),
+    )
+
+
+def general_looks(volume: Volume) -> tuple[TransferFunction, ...]:
+    """The looks that a user gets for a volume of his own: "auto", and all presets that fit its values."""
+    hounsfield = {name for name, preset in PRESETS.items() if preset.units == "HU"}
+    looks = {t.id: t for t in resolve_transfers(["auto"], volume)}
+    try:
+        presets = resolve_transfers(sorted(hounsfield), volume)
+    except TransferFunctionError:
+        presets = resolve_transfers(sorted(PRESETS.keys() - hounsfield), volume)
+    return tuple((looks | {t.id: t for t in presets}).values())
+
+
+def jittered_look(
+    look: TransferFunction, rng: np.random.Generator, *, color_jitter: float, alpha_jitter: float
+) -> TransferFunction:
+    """The look in other colours and densities: one shift of colour for all of it and a smaller one for each knot.
+
+    Args:
+        look: a transfer function.
+        rng: random numbers.
+        color_jitter: standard deviation of the shift of each channel; half of it for each knot.
+        alpha_jitter: standard deviation of the log factor on the density.
+    """
+    color = look.color_knots.copy()
+    color[:, 1:] += rng.normal(0.0, color_jitter, 3) + rng.normal(0.0, 0.5 * color_jitter, color[:, 1:].shape)
+    opacity = look.opacity_knots.copy()
+    factor = float(np.exp(rng.normal(0.0, alpha_jitter)))
+    opacity[:, 1] = 1.0 - (1.0 - np.minimum(opacity[:, 1], 0.995)) ** factor
+    return replace(look, color_knots=color.clip(0.0, 1.0), opacity_knots=opacity)
