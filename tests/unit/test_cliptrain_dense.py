@@ -104,7 +104,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(recipe, texts, tmp_
     for name, tensor in whole.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
     with pytest.raises(ConfigError, match="hidden"):
-        train_dense(stopped.model_copy(update={"hidden": 32}), texts)
+        train_dense(stopped.model_copy(update={"hidden": 32, "render_dirs": ("nowhere",)}), texts)  # before any reading
     longer = stopped.model_copy(update={"stretches": (*stopped.stretches, stopped.stretches[0])})
     assert train_dense(longer, texts)[1].steps == 4 + stopped.stretches[0].steps, "a finished one learns on"
 

@@ -99,6 +99,7 @@ def train_dense(
             hidden=config.hidden,
             encoder_weights=config.encoder_start or None,
         )
+    _read_checkpoint(config, texts, device)  # one of another recipe is refused before minutes of reading
     views = read_views(config.render_dirs)
     fit = fit_dense_tower(tower.to(device), views, texts, config, device, stop_step=stop_step)
     return tower.to("cpu").eval().requires_grad_(False), fit
@@ -148,16 +149,12 @@ def fit_dense_tower(
     """
     from tqdm import tqdm
 
-    identity = config.identity() | {"texts": texts.id.weights_digest}
     names, negatives = texts_of(views.table, texts)
     choices = Choices(names, np.arange(len(views.table))[:, None].repeat(3, axis=1))
     scale = texts.logit_scale
     optimizer = _Optimizer(tower, config)
-    path = Path(config.run_dir) / CHECKPOINT
     begin, seconds = 0, 0.0
-    if path.is_file():
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-        require_same_identity(state["identity"], identity, path)
+    if state := _read_checkpoint(config, texts, device):
         tower.load_state_dict(state["tower"])
         optimizer.load_state_dict(state["optimizer"])
         begin, seconds = state["step"], state["seconds"]
@@ -182,13 +179,27 @@ def fit_dense_tower(
         bar.set_postfix(loss=loss.item(), right=np.mean(hits[-1]))
         now = time.monotonic()
         if step + 1 == end or now - saved > config.checkpoint_seconds:
-            state = {"identity": identity, "step": step + 1, "seconds": seconds + now - started}
+            state = {"identity": _identity(config, texts), "step": step + 1, "seconds": seconds + now - started}
             state |= {"tower": tower.state_dict(), "optimizer": optimizer.state_dict()}
-            with atomic_path(path) as temporary:
+            with atomic_path(Path(config.run_dir) / CHECKPOINT) as temporary:
                 torch.save(state, temporary)
             saved = now
     right = np.mean(hits, axis=0) if hits else np.full(3, np.nan)
     return DenseFit(max(begin, end), seconds + time.monotonic() - started, tuple(right.tolist()))
+
+
+def _identity(config: DenseTrainConfig, texts: ImageTextEncoder) -> dict[str, Any]:
+    return config.identity() | {"texts": texts.id.weights_digest}
+
+
+def _read_checkpoint(config: DenseTrainConfig, texts: ImageTextEncoder, device: torch.device) -> dict[str, Any] | None:
+    """The last checkpoint in `run_dir`, if there is one."""
+    path = Path(config.run_dir) / CHECKPOINT
+    if not path.is_file():
+        return None
+    state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    require_same_identity(state["identity"], _identity(config, texts), path)
+    return state
 
 
 def texts_of(table: ConceptTable, texts: ImageTextEncoder) -> tuple[Names, Float32[torch.Tensor, "g d"]]:
