@@ -22,7 +22,8 @@ _LEAST_LEFT = 0.1
 def partly_scanned(phantom: Phantom, rng: np.random.Generator) -> Phantom:
     """The phantom in a smaller field of view, somewhere around what it holds; along some axis it is cut off.
 
-    At least a tenth of the labelled voxels stays; the tree stays whole, though some of its parts may be gone.
+    At least a tenth of the labelled voxels stays (all of them where eight tries find no such place). The tree stays
+    whole, though some of its parts may be gone.
     """
     labels = phantom.labels.labels
     found = np.nonzero(labels)
