@@ -2,9 +2,10 @@
 
 Each seed is a whole run of configs/demo.yaml, scored against the phantom's truth; families other than the demo's show
 all their looks in turn. The peers in the same run are what a prompt scores when it selects everything visible, and when
-it is asked alone, without the others as rivals; all means are over whole and part queries. --quick renders the volume
-itself and trains the semantic field for two steps only: answers come from the lifted masks, so the figures are the same
-within the error of stage 1.
+it is asked alone, without the others as rivals; all means are over whole and part queries. Each phantom is also asked
+for things that it has not, beside its own: parts of the next family, and things of another world. --quick renders the
+volume itself and trains the semantic field for two steps only: answers come from the lifted masks, so the figures are
+the same within the error of stage 1.
 """
 
 from __future__ import annotations
@@ -28,9 +29,13 @@ from voxlang.pipeline.stage2 import run_stage2
 from voxlang.pipeline.stages import score
 from voxlang.query.answer import answer_query
 from voxlang.query.text import embed_query
+from voxlang.volume.phantoms import make_phantom
+from voxlang.volume.types import PartTree
 
 FAMILIES = ("bonsai", "head", "torso", "tooth", "engine", "lobster")
 """The families of the project's bar."""
+STRANGE = ("car", "elephant", "airplane", "guitar")
+"""No phantom has any of them."""
 
 
 def seed_config(family: str, seed: int, folder: Path, *, quick: bool = False) -> PipelineConfig:
@@ -47,6 +52,14 @@ def seed_config(family: str, seed: int, folder: Path, *, quick: bool = False) ->
     return PipelineConfig.model_validate(
         base | {"name": name, "runs_dir": str(folder / "runs"), "cache_dir": str(folder / f"cache_{name}")}
     )
+
+
+def absent_prompts(family: str, seed: int, tree: PartTree) -> tuple[str, ...]:
+    """What the next of the families would be asked for, as far as no word of it names anything here, and STRANGE."""
+    other = FAMILIES[(FAMILIES.index(family) + 1) % len(FAMILIES)] if family in FAMILIES else FAMILIES[0]
+    here = {word for part in tree for name in (part.name, *part.synonyms) for word in name.lower().split()}
+    wanted = make_phantom(other, seed, size_xyz=(8, 8, 8)).demo_prompts
+    return (*(p for p in wanted if not here & set(p.split())), *STRANGE)
 
 
 def run_seed(family: str, seed: int, folder: Path, *, quick: bool = False) -> dict:
@@ -67,6 +80,10 @@ def run_seed(family: str, seed: int, folder: Path, *, quick: bool = False) -> di
         relevancy = np.stack([r.relevancy for r in answers.results], axis=1)
         alone = answer_query(relevancy, stage2.lifted.voxel, stage2.lifted.grid, text, config)
         seconds = run.clock.total_seconds()
+        absent = absent_prompts(family, seed, truth.tree)
+        query = query_config(run).model_copy(update={"prompts": (*config.prompts, *absent)})
+        run.config = run.config.model_copy(update={"query": query})
+        strange = run_infer(run, stage2=stage2).results[-len(absent) :]
     return {
         "family": family,
         "seed": seed,
@@ -74,6 +91,7 @@ def run_seed(family: str, seed: int, folder: Path, *, quick: bool = False) -> di
         "iou": {r.prompt: v for r in answers.results if (v := scores.value("iou", r.prompt)) is not None},
         "peer_mean_iou": peer.value("iou"),
         "alone_mean_iou": evaluate_queries(alone, truth).value("iou"),
+        "absent": {r.prompt: r.found for r in strange},
         "seconds": round(seconds, 1),
     }
 
@@ -94,8 +112,18 @@ def main() -> None:
         ]
     keys = ("mean_iou", "peer_mean_iou", "alone_mean_iou")
     ours, peer, alone = (float(np.mean([r[k] for r in rows])) for k in keys)
+    absent = [found for row in rows for found in row["absent"].values()]
+    refused = 1.0 - float(np.mean(absent))
     if arguments.json:
-        line = {"name": "demo", "ours": ours, "peer": peer, "alone": alone, "unit": "mean 3D IoU", "ratio": ours / peer}
+        line = {
+            "name": "demo",
+            "ours": ours,
+            "peer": peer,
+            "alone": alone,
+            "refused": refused,
+            "unit": "mean 3D IoU",
+            "ratio": ours / peer,
+        }
         print(json.dumps({**line, "runs": rows, "machine": machine()}))
         return
     for row in rows:
@@ -104,6 +132,7 @@ def main() -> None:
     for family in arguments.families:
         print(f"{family}: {np.mean([r['mean_iou'] for r in rows if r['family'] == family]):.3f}")
     print(f"mean over {len(rows)} phantoms: {ours:.3f}; everything visible: {peer:.3f}; prompts alone: {alone:.3f}")
+    print(f"things that are not there: {refused:.3f} of {len(absent)} refused")
 
 
 if __name__ == "__main__":
