@@ -27,7 +27,8 @@ from voxlang.pipeline.run import open_run
 from voxlang.pipeline.stage1 import run_stage1
 from voxlang.pipeline.stage2 import run_stage2
 from voxlang.pipeline.stages import score
-from voxlang.query.answer import answer_query
+from voxlang.query.answer import answer_query, relevancy_of_masks
+from voxlang.query.spread import spread_relevancy
 from voxlang.query.text import embed_query
 from voxlang.volume.phantoms import make_phantom
 from voxlang.volume.types import PartTree
@@ -75,15 +76,18 @@ def run_seed(family: str, seed: int, folder: Path, *, quick: bool = False) -> di
         everything[stage2.lifted.voxel] = True
         everything = everything.reshape(stage2.lifted.grid.shape_zyx)
         peer = evaluate_queries([replace(r, selected=everything) for r in answers.results], truth)
-        config = query_config(run).model_copy(update={"compete": False})
-        text = embed_query(load_encoder(run.config.embed), config)
-        relevancy = np.stack([r.relevancy for r in answers.results], axis=1)
-        alone = answer_query(relevancy, stage2.lifted.voxel, stage2.lifted.grid, text, config)
         seconds = run.clock.total_seconds()
+        config, lifted, encoder = query_config(run), stage2.lifted, load_encoder(run.config.embed)
+        relevancy = np.stack([r.relevancy for r in answers.results], axis=1)
+        solo = config.model_copy(update={"compete": False})
+        alone = answer_query(relevancy, lifted.voxel, lifted.grid, embed_query(encoder, solo), solo)
         absent = absent_prompts(family, seed, truth.tree)
-        query = query_config(run).model_copy(update={"prompts": (*config.prompts, *absent)})
-        run.config = run.config.model_copy(update={"query": query})
-        strange = run_infer(run, stage2=stage2).results[-len(absent) :]
+        these = config.model_copy(update={"prompts": absent})
+        strange = relevancy_of_masks(lifted, embed_query(encoder, these))
+        strange = spread_relevancy(strange, lifted.voxel, lifted.seen, stage2.plan.volume.values, lifted.grid, these)
+        every = config.model_copy(update={"prompts": (*config.prompts, *absent)})
+        relevancy = np.concatenate([relevancy, strange], axis=1)
+        asked = answer_query(relevancy, lifted.voxel, lifted.grid, embed_query(encoder, every), every)[-len(absent) :]
     return {
         "family": family,
         "seed": seed,
@@ -91,7 +95,7 @@ def run_seed(family: str, seed: int, folder: Path, *, quick: bool = False) -> di
         "iou": {r.prompt: v for r in answers.results if (v := scores.value("iou", r.prompt)) is not None},
         "peer_mean_iou": peer.value("iou"),
         "alone_mean_iou": evaluate_queries(alone, truth).value("iou"),
-        "absent": {r.prompt: r.found for r in strange},
+        "absent": {r.prompt: r.found for r in asked},
         "seconds": round(seconds, 1),
     }
 

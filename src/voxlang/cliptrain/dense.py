@@ -99,9 +99,9 @@ def train_dense(
             hidden=config.hidden,
             encoder_weights=config.encoder_start or None,
         )
-    _read_checkpoint(config, texts, device)  # one of another recipe is refused before minutes of reading
+    state = _read_checkpoint(config, texts, device)  # first: one of another recipe is refused before minutes of reading
     views = read_views(config.render_dirs)
-    fit = fit_dense_tower(tower.to(device), views, texts, config, device, stop_step=stop_step)
+    fit = _fit(tower.to(device), views, texts, config, device, state, stop_step=stop_step)
     return tower.to("cpu").eval().requires_grad_(False), fit
 
 
@@ -125,14 +125,15 @@ def export_dense(tower: DenseTower, fit: DenseFit, config: DenseTrainConfig, tex
     )
 
 
-def fit_dense_tower(
+def _fit(
     tower: DenseTower,
     views: LabelledViews,
     texts: ImageTextEncoder,
     config: DenseTrainConfig,
     device: torch.device,
+    state: dict[str, Any] | None,
     *,
-    stop_step: int | None = None,
+    stop_step: int | None,
 ) -> DenseFit:
     """Train through all stretches, or go on where a checkpoint stopped; a continued run computes the same.
 
@@ -142,10 +143,8 @@ def fit_dense_tower(
         texts: the image-text model whose texts the places learn to choose; it stays as it is.
         config: the recipe.
         device: where the tower lies.
+        state: of the last checkpoint; None begins at the first step.
         stop_step: stop (with a checkpoint) at this step; None trains to the end.
-
-    Raises:
-        ConfigError: a checkpoint of another recipe, or of other texts.
     """
     from tqdm import tqdm
 
@@ -154,7 +153,7 @@ def fit_dense_tower(
     scale = texts.logit_scale
     optimizer = _Optimizer(tower, config)
     begin, seconds = 0, 0.0
-    if state := _read_checkpoint(config, texts, device):
+    if state is not None:
         tower.load_state_dict(state["tower"])
         optimizer.load_state_dict(state["optimizer"])
         begin, seconds = state["step"], state["seconds"]

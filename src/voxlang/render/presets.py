@@ -124,6 +124,17 @@ def default_unit_distance(grid: VolumeGrid) -> float:
     return float(np.mean(grid.spacing_xyz))
 
 
+def fitting_presets(volume: Volume) -> list[str]:
+    """Names of the presets in the units of a volume: those in HU where its values may be such, else the others."""
+    units = "HU" if _may_be_hounsfield(volume) else "normalised"
+    return sorted(name for name, preset in PRESETS.items() if preset.units == units)
+
+
+def _may_be_hounsfield(volume: Volume) -> bool:
+    lower, upper = volume.value_range
+    return lower < -50.0 and upper > 100.0
+
+
 def preset_transfer(name: str, volume: Volume) -> TransferFunction:
     """A preset in the values of a volume.
 
@@ -136,8 +147,8 @@ def preset_transfer(name: str, volume: Volume) -> TransferFunction:
             f"a preset out of {sorted(PRESETS)}", got=repr(name), where="preset_transfer", do="use one of these names"
         )
     preset = PRESETS[key]
-    lower, upper = volume.value_range
-    if preset.units == "HU" and not (lower < -50.0 and upper > 100.0):
+    if preset.units == "HU" and not _may_be_hounsfield(volume):
+        lower, upper = volume.value_range
         raise TransferFunctionError(
             f"a CT in Hounsfield units (values below -50 and above 100) for {key!r}",
             got=f"values from {lower:g} to {upper:g}",

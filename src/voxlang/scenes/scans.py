@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from voxlang.core.errors import TransferFunctionError
-from voxlang.render.presets import PRESETS, resolve_transfers
+from voxlang.render.presets import fitting_presets, resolve_transfers
 from voxlang.render.transfer import TransferFunction
 from voxlang.volume.phantoms.types import Phantom
 from voxlang.volume.types import LabelVolume, Volume
@@ -51,13 +50,8 @@ def partly_scanned(phantom: Phantom, rng: np.random.Generator) -> Phantom:
 
 def general_looks(volume: Volume) -> tuple[TransferFunction, ...]:
     """The looks that a user gets for a volume of his own: "auto", and all presets that fit its values."""
-    hounsfield = {name for name, preset in PRESETS.items() if preset.units == "HU"}
-    looks = {t.id: t for t in resolve_transfers(["auto"], volume)}
-    try:
-        presets = resolve_transfers(sorted(hounsfield), volume)
-    except TransferFunctionError:
-        presets = resolve_transfers(sorted(PRESETS.keys() - hounsfield), volume)
-    return tuple((looks | {t.id: t for t in presets}).values())
+    looks = resolve_transfers(["auto", *fitting_presets(volume)], volume)
+    return tuple({look.id: look for look in looks}.values())
 
 
 def jittered_look(
