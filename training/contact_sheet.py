@@ -20,12 +20,15 @@ def main(renders: Path, out: Path, columns: int = 8, families: tuple[str, ...] =
         families: which; by default all that the folder holds, one block below the other.
         shrink: keep every so many pixels.
     """
-    from voxlang.scenes.buffer import contact_sheet, mixed_views, scene_files
+    from voxlang.core.errors import ConfigError
+    from voxlang.scenes.buffer import contact_sheet, files_by_family, mixed_views
 
-    files: dict[str, list[Path]] = {}
-    for path in scene_files(renders):
-        files.setdefault(path.stem.split("_")[1], []).append(path)
+    files = files_by_family(renders)
     chosen = families or tuple(files)
+    if missing := sorted(set(chosen) - set(files)):
+        raise ConfigError(
+            f"families out of {sorted(files)}", got=f"{missing}", where=str(renders), do="name these, or render more"
+        )
     contact_sheet(out, *(mixed_views(files[f], columns) for f in chosen), columns=columns, shrink=shrink)
     print(f"{', '.join(chosen)}: {out}")
 

@@ -9,7 +9,7 @@ from voxlang.cliptrain.dense_config import load_dense_config, smoke_dense_config
 from voxlang.cliptrain.dense_scores import score_places
 from voxlang.cliptrain.places import read_views
 from voxlang.cliptrain.smoke import write_smoke_views
-from voxlang.core.errors import ConfigError
+from voxlang.core.errors import ConfigError, ModelMissingError
 from voxlang.core.levels import LEVELS, Level
 from voxlang.embed.dense_encoder import load_dense_tower
 from voxlang.embed.encoder import load_encoder
@@ -108,6 +108,18 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(recipe, texts, tmp_
         train_dense(stopped.model_copy(update={"hidden": 32, "render_dirs": ("nowhere",)}), texts)  # before any reading
     longer = stopped.model_copy(update={"stretches": (*stopped.stretches, stopped.stretches[0])})
     assert train_dense(longer, texts)[1].steps == total + stopped.stretches[0].steps, "a finished one learns on"
+
+
+def test_a_finished_tower_is_where_another_training_begins(recipe, texts, tmp_path):
+    tower, fit = train_dense(recipe.model_copy(update={"run_dir": str(tmp_path / "a")}), texts)
+    path = export_dense(tower, fit, recipe, texts)
+    still = recipe.stretches[0].model_copy(update={"steps": 1, "rate": 1e-9})
+    more = recipe.model_copy(update={"run_dir": str(tmp_path / "b"), "tower_start": str(path), "stretches": (still,)})
+    going_on = train_dense(more, texts)[0].state_dict()
+    for name, tensor in tower.state_dict().items():
+        torch.testing.assert_close(going_on[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
+    with pytest.raises(ModelMissingError, match="train_dense"):
+        train_dense(more.model_copy(update={"tower_start": "nowhere", "run_dir": str(tmp_path / "c")}), texts)
 
 
 def test_it_learns_two_phantoms_and_the_figures_say_so(recipe, texts, views, tmp_path):

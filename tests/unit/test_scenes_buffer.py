@@ -12,6 +12,7 @@ from voxlang.scenes.buffer import (
     FIRST_SEED,
     BufferConfig,
     contact_sheet,
+    files_by_family,
     generate_scenes,
     make_scenes,
     mixed_views,
@@ -145,3 +146,11 @@ def test_part_colours_tell_parts_apart_and_none_is_black():
     assert (colors[0] == 0).all()
     distance = np.abs(colors[1:, None] - colors[None, 1:]).sum(-1) + np.eye(40) * 9
     assert distance.min() > 0.02
+
+
+def test_files_are_sorted_by_family_whose_names_may_have_underscores(tmp_path):
+    with pytest.raises(ConfigError, match="render_views"):
+        files_by_family(tmp_path)
+    for name in ("head_0001000", "head_mri_0001000", "head_mri_0001001"):
+        (tmp_path / f"scenes_{name}.npz").touch()
+    assert {f: len(paths) for f, paths in files_by_family(tmp_path).items()} == {"head": 1, "head_mri": 2}

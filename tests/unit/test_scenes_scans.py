@@ -7,7 +7,14 @@ from voxlang.geometry.grid import transform_points
 from voxlang.render.presets import AUTO_CT, PRESETS
 from voxlang.scenes.buffer import BufferConfig, make_scenes
 from voxlang.scenes.sampling import SceneRanges, SceneSource
-from voxlang.scenes.scans import CUT_AXIS, general_looks, jittered_look, partly_scanned
+from voxlang.scenes.scans import (
+    CUT_AXIS,
+    _smooth_noise,
+    general_looks,
+    jittered_look,
+    partly_scanned,
+    with_scanner_values,
+)
 from voxlang.volume.phantoms import make_phantom
 
 SIZES = {"torso": (30, 22, 38), "engine": (26, 34, 22)}
@@ -36,6 +43,41 @@ def test_a_smaller_field_of_view_leaves_every_voxel_where_it_was(phantoms, famil
         cut_axes += np.array(part.volume.grid.size_xyz) < whole.volume.grid.size_xyz
     assert cut_axes[2] > 35, "mostly above or below"
     assert (np.abs(cut_axes[:2] / 60 - CUT_AXIS[:2]) < 0.2).all()
+
+
+def test_a_scanner_takes_from_bone_and_contrast_and_keeps_what_lies_where(phantoms):
+    torso = phantoms["torso"]
+    kind = np.array(["", *(p.name for p in torso.labels.tree)])[torso.labels.labels]
+    median = lambda volume, name: np.median(volume.native_values()[kind == name])
+    bone, kidney = [], []
+    for seed in range(12):
+        scan = with_scanner_values(torso.volume, np.random.default_rng(seed))
+        assert scan.grid == torso.volume.grid and scan.value_range == torso.volume.value_range
+        assert scan.values.dtype == np.float32 and scan.values.min() >= 0 and scan.values.max() <= 1
+        assert median(scan, "fat") == pytest.approx(median(torso.volume, "fat"), abs=12), (
+            "below soft tissue nothing moves"
+        )
+        assert median(scan, "left lung") < median(scan, "fat") < median(scan, "pelvis")
+        bone.append(median(scan, "pelvis"))
+        kidney.append(median(scan, "left kidney"))
+    assert min(bone) < 300 and max(bone) > 500, "brittle and firm"
+    assert min(kidney) < 110 and max(kidney) > 150, "without and with contrast agent"
+    again = with_scanner_values(torso.volume, np.random.default_rng(11))
+    np.testing.assert_array_equal(again.values, scan.values)
+
+
+def test_other_units_get_another_gamma_and_noise(phantoms):
+    engine = phantoms["engine"].volume
+    scan = with_scanner_values(engine, np.random.default_rng(1))
+    assert 0.005 < np.abs(scan.values - engine.values).mean() < 0.2
+    assert np.corrcoef(scan.values.ravel(), engine.values.ravel())[0, 1] > 0.9
+
+
+def test_noise_has_unit_variance_and_neighbours_that_agree():
+    for sigma, least, most in ((0.0, -0.05, 0.05), (1.0, 0.6, 0.95)):
+        noise = _smooth_noise((20, 24, 28), sigma, np.random.default_rng(4))
+        assert noise.std() == pytest.approx(1.0, abs=1e-3)
+        assert least < (noise[1:] * noise[:-1]).mean() < most
 
 
 def test_looks_of_a_volume_that_nobody_knows(phantoms):
@@ -73,7 +115,9 @@ def test_a_share_of_the_pictures_has_such_a_look(phantoms):
 def test_stored_scenes_are_cut_off_where_that_is_asked_for():
     plain = BufferConfig(views_per_phantom=1, size_px=32, voxels=24)
     config = plain.model_copy(update={"partly": 1.0, "general_looks": 1.0})
-    assert len({plain.key, config.key, plain.model_copy(update={"partly": 1.0}).key}) == 3
+    scanner = plain.model_copy(update={"scanner": 1.0})
+    assert np.abs(make_scenes(scanner, "tooth", 3).rgb.astype(int) - make_scenes(plain, "tooth", 3).rgb).mean() > 1
+    assert len({scanner.key, plain.key, config.key, plain.model_copy(update={"partly": 1.0}).key}) == 4
     part, again = (make_scenes(config, "tooth", 3) for _ in range(2))
     np.testing.assert_array_equal(part.rgb, again.rgb)
     np.testing.assert_array_equal(part.part_index, again.part_index)

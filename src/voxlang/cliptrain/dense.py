@@ -24,7 +24,8 @@ from voxlang.core.digest import digest_json
 from voxlang.core.joint_optimizer import JointOptimizer
 from voxlang.core.levels import LEVELS
 from voxlang.core.settings import require_same_identity
-from voxlang.embed.dense_encoder import save_dense_tower
+from voxlang.core.weights import load_weights
+from voxlang.embed.dense_encoder import read_tower_file, save_dense_tower
 from voxlang.embed.dense_tower import DenseTower, build_dense_tower, tower_input
 from voxlang.embed.encoder import ImageTextEncoder
 from voxlang.encoders.build import device_of
@@ -89,20 +90,26 @@ def train_dense(
 
     Raises:
         ConfigError: no views, a checkpoint of another recipe, or a device that is not there.
+        ModelMissingError, ArtifactError, WeightsError: a `tower_start` that is not there or does not fit.
     """
     device = device_of(config.device)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        tower = build_dense_tower(
-            config.encoder_yaml,
-            dim=texts.id.dim,
-            hidden=config.hidden,
-            encoder_weights=config.encoder_start or None,
-        )
+    tower = _begin(config, texts)
     state = _read_checkpoint(config, texts, device)  # first: one of another recipe is refused before minutes of reading
     views = read_views(config.render_dirs)
     fit = _fit(tower.to(device), views, texts, config, device, state, stop_step=stop_step)
     return tower.to("cpu").eval().requires_grad_(False), fit
+
+
+def _begin(config: DenseTrainConfig, texts: ImageTextEncoder) -> DenseTower:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        begun = "" if config.tower_start else config.encoder_start
+        tower = build_dense_tower(
+            config.encoder_yaml, dim=texts.id.dim, hidden=config.hidden, encoder_weights=begun or None
+        )
+    if config.tower_start:
+        load_weights(tower, read_tower_file(config.tower_start, encoder=texts.id)[1], where=config.tower_start)
+    return tower
 
 
 def export_dense(tower: DenseTower, fit: DenseFit, config: DenseTrainConfig, texts: ImageTextEncoder) -> Path:

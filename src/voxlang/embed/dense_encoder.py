@@ -129,9 +129,25 @@ def load_dense_tower(path: Path | str, *, encoder: EncoderId, device: str = "aut
     """Load a tower for the texts of an encoder.
 
     Raises:
+        ModelMissingError, ArtifactError: as `read_tower_file`.
+        WeightsError: weights that do not fit the configuration they name.
+    """
+    about, state = read_tower_file(path, encoder=encoder)
+    tower = build_dense_tower(about["config"], dim=int(about["dim"]), hidden=int(about["hidden"]))
+    load_weights(tower, state, where=str(path))
+    return DenseEncoder(tower, side=int(about["side"]), weights_digest=digest_file(path), device=device_name(device))
+
+
+def read_tower_file(path: Path | str, *, encoder: EncoderId) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    """What the file of a tower says about itself, and its weights in float32.
+
+    Args:
+        path: a file of `save_dense_tower`.
+        encoder: the image-text model whose texts the tower must speak to.
+
+    Raises:
         ModelMissingError: no such file.
         ArtifactError: not a dense tower, or one that speaks to the texts of another model.
-        WeightsError: weights that do not fit the configuration they name.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -159,6 +175,4 @@ def load_dense_tower(path: Path | str, *, encoder: EncoderId, device: str = "aut
             where=str(path),
             do="train it for these texts with training/train_dense.py, or pass --embed.regions none",
         )
-    tower = build_dense_tower(about["config"], dim=int(about["dim"]), hidden=int(about["hidden"]))
-    load_weights(tower, state, where=str(path))
-    return DenseEncoder(tower, side=int(about["side"]), weights_digest=digest_file(path), device=device_name(device))
+    return about, state

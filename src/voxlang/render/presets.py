@@ -126,11 +126,12 @@ def default_unit_distance(grid: VolumeGrid) -> float:
 
 def fitting_presets(volume: Volume) -> list[str]:
     """Names of the presets in the units of a volume: those in HU where its values may be such, else the others."""
-    units = "HU" if _may_be_hounsfield(volume) else "normalised"
+    units = "HU" if may_be_hounsfield(volume) else "normalised"
     return sorted(name for name, preset in PRESETS.items() if preset.units == units)
 
 
-def _may_be_hounsfield(volume: Volume) -> bool:
+def may_be_hounsfield(volume: Volume) -> bool:
+    """Whether a volume's native values may be in Hounsfield units: some below -50 and some above 100."""
     lower, upper = volume.value_range
     return lower < -50.0 and upper > 100.0
 
@@ -147,7 +148,7 @@ def preset_transfer(name: str, volume: Volume) -> TransferFunction:
             f"a preset out of {sorted(PRESETS)}", got=repr(name), where="preset_transfer", do="use one of these names"
         )
     preset = PRESETS[key]
-    if preset.units == "HU" and not _may_be_hounsfield(volume):
+    if preset.units == "HU" and not may_be_hounsfield(volume):
         lower, upper = volume.value_range
         raise TransferFunctionError(
             f"a CT in Hounsfield units (values below -50 and above 100) for {key!r}",

@@ -7,7 +7,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +21,7 @@ from voxlang.core.digest import digest_json
 from voxlang.core.errors import ArtifactError, ConfigError
 from voxlang.core.levels import LEVELS
 from voxlang.scenes.sampling import SceneRanges, SceneSource
-from voxlang.scenes.scans import partly_scanned
+from voxlang.scenes.scans import partly_scanned, with_scanner_values
 from voxlang.volume.phantoms import FAMILIES, make_phantom
 from voxlang.volume.types import PartTree
 
@@ -50,6 +50,9 @@ class BufferConfig(BaseModel):
     """Probability that a picture shows the phantom cut open."""
     partly: float = Field(0.0, ge=0, le=1)
     """Probability that a phantom is cut off by the field of view, as scans are."""
+    scanner: float = Field(0.0, ge=0, le=1)
+    """Probability that a phantom has a scanner's values: brittle bone, little contrast, blur, noise. Its pictures
+    then all have looks that do not know it."""
     general_looks: float = Field(0.0, ge=0, le=1)
     """Probability that a picture's look does not know the object, as for a user's own volume."""
     voxels: int | None = Field(None, ge=8)
@@ -59,7 +62,7 @@ class BufferConfig(BaseModel):
     def key(self) -> str:
         """Names what decides a phantom's pictures, so that a folder does not mix two kinds."""
         names = {"views_per_phantom", "size_px", "voxels"}
-        names |= {name for name in ("cut", "partly", "general_looks") if getattr(self, name)}
+        names |= {name for name in ("cut", "partly", "scanner", "general_looks") if getattr(self, name)}
         return digest_json(self.model_dump(include=names))
 
 
@@ -84,6 +87,18 @@ class StoredScenes:
 def scene_files(folder: Path | str) -> list[Path]:
     """All scene files of a folder, in order."""
     return sorted(Path(folder).glob("scenes_*.npz"))
+
+
+def files_by_family(folder: Path | str) -> dict[str, list[Path]]:
+    """The scene files of a folder, at least one, by family.
+
+    Raises:
+        ConfigError: none there.
+    """
+    families: dict[str, list[Path]] = {}
+    for path in some_scene_files([folder]):
+        families.setdefault(path.stem.removeprefix("scenes_").rpartition("_")[0], []).append(path)
+    return families
 
 
 def some_scene_files(folders: Sequence[Path | str]) -> list[Path]:
@@ -116,10 +131,11 @@ def make_scenes(config: BufferConfig, family: str, seed: int) -> StoredScenes:
     phantom = make_phantom(family, seed, size_xyz=_phantom_size(family, seed, config.voxels))
     if config.partly and rng.random() < config.partly:
         phantom = partly_scanned(phantom, rng)
+    general_looks = config.general_looks
+    if config.scanner and rng.random() < config.scanner:
+        phantom, general_looks = replace(phantom, volume=with_scanner_values(phantom.volume, rng)), 1.0
     source = SceneSource(phantom)
-    ranges = SceneRanges(
-        width=config.size_px, height=config.size_px, cut=config.cut, general_looks=config.general_looks
-    )
+    ranges = SceneRanges(width=config.size_px, height=config.size_px, cut=config.cut, general_looks=general_looks)
     scenes = [source.draw(rng, ranges) for _ in range(config.views_per_phantom)]
     return StoredScenes(
         np.stack([np.round(s.view.rgb * 255.0).astype(np.uint8) for s in scenes]),
@@ -205,7 +221,7 @@ def generate_scenes(folder: Path | str, config: BufferConfig) -> list[Path]:
                 raise ArtifactError(
                     f"scenes made with views_per_phantom={config.views_per_phantom}, size_px={config.size_px}, "
                     f"voxels={config.voxels}, cut={config.cut}, partly={config.partly}, "
-                    f"general_looks={config.general_looks}",
+                    f"scanner={config.scanner}, general_looks={config.general_looks}",
                     got="scenes made with other settings",
                     where=str(path),
                     do="use another folder or delete the old scenes",

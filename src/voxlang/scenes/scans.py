@@ -1,12 +1,14 @@
-"""What scans are and phantoms are not: cut off by the field of view, and shown by looks that do not know the object."""
+"""What scans are and phantoms are not: cut off by the field of view, with the values of a scanner, in general looks."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Float32
+from scipy.ndimage import gaussian_filter
 
-from voxlang.render.presets import fitting_presets, resolve_transfers
+from voxlang.render.presets import fitting_presets, may_be_hounsfield, resolve_transfers
 from voxlang.render.transfer import TransferFunction
 from voxlang.volume.phantoms.types import Phantom
 from voxlang.volume.types import LabelVolume, Volume
@@ -16,6 +18,8 @@ CUT_AXIS = (0.3, 0.3, 0.7)
 KEPT = (0.3, 0.9)
 """Share of the object's box that is left along such an axis."""
 _LEAST_LEFT = 0.1
+SOFT_HU, ENHANCED_HU = 40.0, 300.0
+"""Soft tissue without contrast agent, and the most that tissue with it has; what is above is bone or harder."""
 
 
 def partly_scanned(phantom: Phantom, rng: np.random.Generator) -> Phantom:
@@ -46,6 +50,43 @@ def partly_scanned(phantom: Phantom, rng: np.random.Generator) -> Phantom:
         volume=Volume(values, grid, volume.value_range, volume.name),
         labels=LabelVolume(labels[window].copy(), grid, phantom.labels.tree),
     )
+
+
+def with_scanner_values(volume: Volume, rng: np.random.Generator) -> Volume:
+    """The volume as another scanner, another day and another patient would have it: same grid, same range, same order.
+
+    In Hounsfield units what lies above soft tissue keeps a random share of its distance: contrast agent from a fifth
+    to all, bone from a seventh (brittle) to all, with a texture of pores. Other units get a random gamma. Then come the
+    blur of the scanner, up to 0.9 voxels, and its noise, correlated over up to a voxel. Before texture, blur and noise
+    no two values change their order.
+
+    Args:
+        volume: a phantom's volume.
+        rng: random numbers.
+    """
+    lower, upper = volume.value_range
+    if may_be_hounsfield(volume):
+        native = volume.native_values()
+        enhanced = np.clip(native - SOFT_HU, 0.0, ENHANCED_HU - SOFT_HU) * rng.uniform(0.2, 1.0)
+        bone = np.maximum(native - ENHANCED_HU, 0.0) * np.exp(rng.uniform(np.log(1 / 7), 0.0))
+        pores = _smooth_noise(volume.values.shape, rng.uniform(0.5, 1.5), rng) * rng.uniform(0.0, 0.7)
+        hard = np.clip((native - ENHANCED_HU) / 200.0, 0.0, 1.0)
+        native = np.minimum(native, SOFT_HU) + (enhanced + bone) * np.exp(hard * pores)
+        values, noise = (
+            (native - lower) / (upper - lower),
+            np.exp(rng.uniform(np.log(3.0), np.log(25.0))) / (upper - lower),
+        )
+    else:
+        values, noise = volume.values ** np.float32(np.exp(rng.normal(0.0, 0.25))), rng.uniform(0.0, 0.03)
+    values = gaussian_filter(values, rng.uniform(0.0, 0.9), mode="nearest")
+    values = values + noise * _smooth_noise(values.shape, rng.uniform(0.0, 1.0), rng)
+    return replace(volume, values=np.clip(values, 0.0, 1.0).astype(np.float32))
+
+
+def _smooth_noise(shape: tuple[int, ...], sigma: float, rng: np.random.Generator) -> Float32[np.ndarray, "z y x"]:
+    """Gaussian noise of unit variance, correlated over `sigma` voxels."""
+    noise = gaussian_filter(rng.standard_normal(shape, np.float32), sigma, mode="wrap")
+    return noise / max(float(noise.std()), 1e-6)
 
 
 def general_looks(volume: Volume) -> tuple[TransferFunction, ...]:

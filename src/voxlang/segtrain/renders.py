@@ -46,6 +46,8 @@ class RenderConfig(BaseModel):
     """Probability that a picture shows the phantom cut open."""
     partly: float = Field(0.0, ge=0, le=1)
     """Probability that a phantom is cut off by the field of view, as scans are."""
+    scanner: float = Field(0.0, ge=0, le=1)
+    """Probability that a phantom has a scanner's values (brittle bone, little contrast, blur, noise) and such looks."""
     general_looks: float = Field(0.0, ge=0, le=1)
     """Probability that a picture's look does not know the object: "auto" or a preset, as for a user's own volume."""
     skip: int = Field(0, ge=0)
@@ -97,7 +99,7 @@ def write_renders(folder: Path | str, config: RenderConfig) -> list[Path]:
     from voxlang.scenes.buffer import BufferConfig, make_scenes, write_scenes
 
     folder = Path(folder) / config.split
-    same = {"views_per_phantom", "cut", "partly", "general_looks"}
+    same = {"views_per_phantom", "cut", "partly", "scanner", "general_looks"}
     buffer = BufferConfig(**config.model_dump(include=same))
     paths = []
     for family, seed in tqdm(planned_scenes(config), unit="phantom", disable=not sys.stderr.isatty()):
