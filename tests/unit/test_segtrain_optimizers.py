@@ -17,6 +17,7 @@ def groups() -> dict[str, list[nn.Parameter]]:
         "readers": [nn.Parameter(torch.randn(2))],
         "encoder": [nn.Parameter(torch.randn(6, 4)), nn.Parameter(torch.randn(4))],
         "neck": [nn.Parameter(torch.randn(2, 2))],
+        "auxiliary": [nn.Parameter(torch.randn(3))],
     }
 
 
@@ -31,7 +32,7 @@ def test_rates_of_the_groups():
     optimizers.set_rate(1e-3, PHASE.model_copy(update={"encoder_rate": 0.5, "train_decoder": False}))
     got = rates(optimizers)
     assert got["neck"] == pytest.approx(0.5e-3 * NECK_RATE_ALONE) and got["matrices"] == pytest.approx(0.5e-3)
-    assert got["decoder"] == pytest.approx(1e-3)
+    assert got["decoder"] == got["auxiliary"] == pytest.approx(1e-3)
 
 
 def test_matrices_of_the_encoder_move_alike_in_all_directions():

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
-from voxlang.core.errors import ConfigError
+from voxlang.core.errors import ArtifactError, ConfigError
 from voxlang.masks.build import build_sam2_model
 from voxlang.masks.generate import build_sam_generator
 from voxlang.segtrain.average import WeightAverage
@@ -155,6 +156,19 @@ def test_exported_weights_are_loaded_strictly_and_answer_alike(recipe, tmp_path)
     torch.testing.assert_close(same, iou)
     going_on = build_student(config.model_yaml, seed=9, initial_weights=str(louder.export_path)).sam
     torch.testing.assert_close(dict(going_on.state_dict()), dict(model.state_dict()), atol=1e-3, rtol=1e-2)
+
+
+def test_the_trunk_of_a_dense_tower_is_put_under_the_rest(recipe):
+    parts = {"initial_weights": "checkpoints/voxlang_sam2_micro.safetensors"}
+    tower = "checkpoints/voxlang_dense_micro.safetensors"
+    plain, mixed = (build_student(recipe.model_yaml, seed=1, **parts, initial_trunk=t).sam for t in (None, tower))
+    stored, same = load_file(tower), dict(plain.named_parameters())
+    for name, parameter in mixed.named_parameters():
+        under = "image_encoder.trunk." in name
+        wanted = stored[name.removeprefix("image_")].float() if under else same[name]
+        torch.testing.assert_close(parameter.detach(), wanted.detach(), rtol=0, atol=0, msg=name)
+    with pytest.raises(ArtifactError, match="dense tower"):
+        build_student(recipe.model_yaml, seed=1, initial_trunk=parts["initial_weights"])
 
 
 def test_a_mask_given_back_means_the_same_whatever_the_logits_are_multiplied_with(recipe):

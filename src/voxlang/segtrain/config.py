@@ -35,7 +35,7 @@ class PhaseConfig(BaseModel):
     final_learning_rate: float = Field(gt=0)
     """Rate at its end; a half cosine lies between."""
     encoder_rate: float = Field(1.0, ge=0)
-    """Rate of the image encoder as a share of the decoder's; 0 freezes it."""
+    """Rate of the image encoder as a share of the decoder's; 0 freezes it, and the auxiliary head goes on learning."""
     train_decoder: bool = True
     """Off: only the encoder learns, from the auxiliary head, at less than half the cost of a step."""
     side: Literal[256, 128] = 256
@@ -97,6 +97,8 @@ class SegTrainConfig(BaseModel):
     """Another image encoder than the one of `model_yaml`."""
     initial_weights: str | None = None
     """Exported weights to start from; none trains from nothing."""
+    initial_trunk: str | None = None
+    """A finished dense tower whose trunk is put in place of the one to start from: it has learnt from more pictures."""
     run_dir: str = "runs/segtrain"
     """Where checkpoints and the log go."""
     export_path: str = "checkpoints/voxlang_sam2_micro.safetensors"

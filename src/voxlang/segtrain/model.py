@@ -222,7 +222,12 @@ def _prompt_frame(prompts: nn.Module, size: tuple[int, int], stride: int):
 
 
 def build_student(
-    model_yaml: str, *, seed: int, initial_weights: str | None = None, encoder: EncoderOptions | None = None
+    model_yaml: str,
+    *,
+    seed: int,
+    initial_weights: str | None = None,
+    initial_trunk: str | None = None,
+    encoder: EncoderOptions | None = None,
 ) -> SegmentationStudent:
     """Build the model of a YAML for training, with weights drawn from `seed` or read from a file.
 
@@ -232,11 +237,12 @@ def build_student(
         model_yaml: SAM 2 configuration.
         seed: of the weights that are random.
         initial_weights: file of all weights.
+        initial_trunk: file of a dense tower whose trunk is taken instead.
         encoder: another image encoder than the YAML's.
     """
     from voxlang.core.weights import load_weights
     from voxlang.encoders.build import instantiate_sam2
-    from voxlang.segtrain.weights import read_initial_weights
+    from voxlang.segtrain.weights import read_initial_weights, read_tower_trunk
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -245,6 +251,8 @@ def build_student(
             open_prompts(student.sam)
         else:
             load_weights(student.sam, read_initial_weights(initial_weights), where=initial_weights)
+        if initial_trunk is not None:
+            load_weights(student.sam.image_encoder.trunk, read_tower_trunk(initial_trunk), where=initial_trunk)
     return student
 
 
@@ -258,24 +266,28 @@ def model_config(model_yaml: str, encoder: EncoderOptions | None) -> dict[str, A
 
 _UNUSED = ("sam.memory_attention.", "sam.memory_encoder.", "sam.maskmem_tpos_enc", "sam.no_mem_pos_enc")
 _READERS = ("sam.sam_mask_decoder.conv_s", "auxiliary.lateral.")
-_ENCODER = ("sam.image_encoder.trunk.", "auxiliary.")
+_TRUNK, _AUXILIARY = "sam.image_encoder.trunk.", "auxiliary."
 _NECK = "sam.image_encoder.neck."
 
 
 def trained_parameters(student: SegmentationStudent) -> dict[str, list[nn.Parameter]]:
     """Parameters that still pictures reach, in groups that learn at different rates.
 
-    decoder (with prompts), readers (the first layers behind the neck), encoder (trunk and auxiliary head), neck.
+    decoder (with prompts), readers (the first layers behind the neck), encoder (its trunk), neck, auxiliary head.
     The memory of the video model is left out, and what the image encoder itself has frozen.
     """
-    groups: dict[str, list[nn.Parameter]] = {"decoder": [], "readers": [], "encoder": [], "neck": []}
+    groups: dict[str, list[nn.Parameter]] = {
+        name: [] for name in ("decoder", "readers", "encoder", "neck", "auxiliary")
+    }
     for name, parameter in ((n, p) for n, p in student.named_parameters() if p.requires_grad):
         if name.startswith(_NECK):
             groups["neck"].append(parameter)
         elif name.startswith(_READERS):
             groups["readers"].append(parameter)
-        elif name.startswith(_ENCODER):
+        elif name.startswith(_TRUNK):
             groups["encoder"].append(parameter)
+        elif name.startswith(_AUXILIARY):
+            groups["auxiliary"].append(parameter)
         elif not name.startswith(_UNUSED):
             groups["decoder"].append(parameter)
     return groups

@@ -8,7 +8,7 @@ from torch import nn
 from voxlang.core.joint_optimizer import JointOptimizer
 from voxlang.segtrain.config import PhaseConfig
 
-RATES = {"decoder": 1.0, "readers": 4.0, "encoder": 1.0, "matrices": 1.0, "neck": 0.01}
+RATES = {"decoder": 1.0, "readers": 4.0, "encoder": 1.0, "matrices": 1.0, "auxiliary": 1.0, "neck": 0.01}
 """Learning rate of each group of parameters, as a share of the phase's. The neck sums large, unnormalised features with
 small weights: at the full rate its output jumps from step to step, and the few mask channels behind it die in the flat
 part of their GELU. The readers turn the small output of the neck into mask channels with large weights, which hardly

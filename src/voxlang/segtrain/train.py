@@ -81,7 +81,11 @@ class _Loop:
         self.run_dir = Path(config.run_dir)
         self.sources = make_sources(config)
         self.student = build_student(
-            config.model_yaml, seed=config.seed, initial_weights=config.initial_weights, encoder=config.encoder
+            config.model_yaml,
+            seed=config.seed,
+            initial_weights=config.initial_weights,
+            initial_trunk=config.initial_trunk,
+            encoder=config.encoder,
         )
         self.student.to(world.device)
         groups = trained_parameters(self.student)

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from voxlang.checkpoints.reading import read_weights_file
+from voxlang.core.errors import ArtifactError
 
 LOGIT_SCALE = "logit_scale"
 """Key of an exported file's metadata: the factor that its mask logits were multiplied with."""
@@ -24,6 +25,25 @@ def with_logit_scale(state: Mapping[str, torch.Tensor], factor: float) -> dict[s
     scaled = {name: state[name] * factor for name in makers if f".layers.{last}." in name}
     reader = "sam_prompt_encoder.mask_downscaling.0.weight"
     return {**state, **scaled, reader: state[reader] / factor}
+
+
+def read_tower_trunk(path: str | Path) -> dict[str, torch.Tensor]:
+    """The trunk of a dense tower's image encoder (`voxlang.embed.dense_encoder.save_dense_tower`), in float32.
+
+    Raises:
+        ArtifactError: no dense tower.
+    """
+    prefix = "encoder.trunk."
+    state = read_weights_file(path).state
+    trunk = {name.removeprefix(prefix): t.float() for name, t in state.items() if name.startswith(prefix)}
+    if not trunk:
+        raise ArtifactError(
+            f"a dense tower, with keys {prefix}...",
+            got=f"keys such as {sorted(state)[:2]}",
+            where=str(path),
+            do="train one with training/train_dense.py, or name no initial_trunk",
+        )
+    return trunk
 
 
 def read_initial_weights(path: str | Path) -> dict[str, torch.Tensor]:
