@@ -6,8 +6,10 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 
 from voxlang.core import errors
+from voxlang.core.device import device_of
 from voxlang.core.digest import digest_array, digest_bytes, digest_file, digest_json
 from voxlang.core.errors import ConfigError, VolumeError, VoxlangError
 from voxlang.core.levels import LEVELS, Level, level_from_name
@@ -74,3 +76,16 @@ def test_level_of_a_name(name, level):
 def test_unknown_level_lists_the_choices():
     with pytest.raises(ConfigError, match=r"small, part or whole .* got 'medium'"):
         level_from_name("medium")
+
+
+def test_devices():
+    assert device_of("cpu") == torch.device("cpu") == device_of(torch.device("cpu"))
+    assert device_of("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    with pytest.raises(ConfigError, match=r"auto, cpu, cuda or cuda:N.*'gpu'"):
+        device_of("gpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_cuda_device_that_is_not_there_is_an_error():
+    with pytest.raises(ConfigError, match=r"none that torch can see.*embed.device=cuda:0"):
+        device_of("cuda:0", where="embed.device")

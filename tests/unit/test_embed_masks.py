@@ -6,7 +6,7 @@ import pytest
 from voxlang.core.errors import ConfigError, MaskError
 from voxlang.embed.crops import mask_crops
 from voxlang.embed.embed_masks import embed_masks, embed_views
-from voxlang.embed.preprocess import Preprocess, device_name, unit_vectors_in_batches
+from voxlang.embed.preprocess import Preprocess, unit_vectors_in_batches
 from voxlang.embed.settings import EmbedConfig
 from voxlang.embed.types import EncoderId
 from voxlang.masks.types import mask_set_from_dense
@@ -140,16 +140,6 @@ def test_out_of_memory_names_a_batch_size():
     with pytest.raises(ConfigError, match="--embed.batch-size 16") as caught:  # noqa: RUF043
         unit_vectors_in_batches(40, 3, batch_size=32, encode=encode, what="crops")
     assert "32 crops at once" in caught.value.expected
-
-
-def test_device_names():
-    import torch
-
-    assert device_name("cpu") == "cpu"
-    assert device_name("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
-    if not torch.cuda.is_available():
-        with pytest.raises(ConfigError, match="embed.device cpu"):  # noqa: RUF043
-            device_name("cuda:0")
 
 
 def test_the_embedded_model_sees_three_crops_of_a_mask_and_others_one():

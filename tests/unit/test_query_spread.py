@@ -106,7 +106,7 @@ def long_bar(rng):
     seen = (np.indices(grid.shape_zyx)[2].reshape(-1) < 300).astype(np.float32)
     relevancy = np.tile(rng.random(grid.n_voxels, dtype=np.float32) ** 3, (3, 1, 1))
     values = np.zeros(grid.shape_zyx, np.float32)
-    return relevancy, np.arange(grid.n_voxels), seen, values, grid, QueryConfig(spread=1.0)
+    return relevancy, np.arange(grid.n_voxels), seen, values, grid, QueryConfig(prompts=("bar",), spread=1.0)
 
 
 def test_evidence_reaches_the_far_end_of_a_long_thing(rng):
@@ -124,5 +124,5 @@ def test_evidence_reaches_the_far_end_of_a_long_thing(rng):
 
 def test_a_spread_that_does_not_come_to_rest_is_told(rng, monkeypatch):
     monkeypatch.setattr("voxlang.query.spread._STEPS", 5)
-    with pytest.warns(UserWarning, match="not come to rest after 5 steps"):
+    with pytest.warns(UserWarning, match="of 'bar' has not come to rest after 5 steps"):
         spread_relevancy(*long_bar(rng))

@@ -20,6 +20,7 @@ from voxlang.cliptrain.naming import Choices, Names
 from voxlang.cliptrain.places import LabelledViews, PlaceBatch, read_views
 from voxlang.cliptrain.text_tower import rate_factor
 from voxlang.core.artifacts import atomic_path
+from voxlang.core.device import device_of
 from voxlang.core.digest import digest_json
 from voxlang.core.joint_optimizer import JointOptimizer
 from voxlang.core.levels import LEVELS
@@ -28,7 +29,6 @@ from voxlang.core.weights import load_weights
 from voxlang.embed.dense_encoder import read_tower_file, save_dense_tower
 from voxlang.embed.dense_tower import DenseTower, build_dense_tower, tower_input
 from voxlang.embed.encoder import ImageTextEncoder
-from voxlang.encoders.build import device_of
 from voxlang.query.config import CANONICAL_NEGATIVES
 
 CHECKPOINT = "dense.pt"

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from torch import nn
 
 from voxlang.cliptrain.alignment import align, whitened_names, without_last_layer
@@ -19,6 +18,7 @@ from voxlang.cliptrain.model import build_image_tower, build_model, start_from_m
 from voxlang.cliptrain.teacher import TeacherSpace, load_teacher, teacher_space
 from voxlang.cliptrain.text_tower import fit_text_tower, start_from_words, stored_text
 from voxlang.cliptrain.tokenizer import make_tokenizer
+from voxlang.core.device import device_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -58,8 +58,7 @@ def train(config: ClipTrainConfig, *, stop_step: int | None = None) -> ClipTrain
         ModelMissingError: the teacher's package is not installed.
     """
     started = time.monotonic()
-    cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
-    device = torch.device("cuda" if cuda else "cpu")
+    device = device_of(config.device)
     crops = load_crops(config)
     table = ConceptTable((c.family, c.tree) for c in crops)
     pool = CropPool(crops, table, bonsai_share=config.bonsai_share, image_size=config.model.image_size)

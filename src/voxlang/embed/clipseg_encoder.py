@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from jaxtyping import Float
 
 from voxlang.core.artifacts import read_json
+from voxlang.core.device import device_of
 from voxlang.core.digest import digest_file, digest_json
 from voxlang.core.errors import ArtifactError, ModelMissingError
 from voxlang.embed.offline import offline
-from voxlang.embed.preprocess import Preprocess, device_name
+from voxlang.embed.preprocess import Preprocess
 from voxlang.embed.settings import CLIPSEG_DIRECTORY, EmbedConfig
 from voxlang.embed.two_towers import TwoTowerEncoder
 from voxlang.embed.types import EncoderId
@@ -52,7 +53,7 @@ def load_clipseg(config: EmbedConfig) -> ClipSegEncoder:
     """
     from transformers import AutoTokenizer, CLIPSegForImageSegmentation, CLIPSegModel
 
-    device = device_name(config.device)
+    device = str(device_of(config.device, where="embed.device"))
     folder = _folder(config)
     settings = read_json(folder / "config.json")
     weights = folder / next(n for n in _WEIGHTS if (folder / n).is_file())

@@ -10,12 +10,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float32
 
 from voxlang.core.artifacts import atomic_path
+from voxlang.core.device import device_of
 from voxlang.core.digest import digest_file, digest_json
 from voxlang.core.errors import ArtifactError, ModelMissingError
 from voxlang.core.levels import LEVELS, Level
 from voxlang.core.weights import load_weights
 from voxlang.embed.dense_tower import STRIDE, DenseTower, build_dense_tower, tower_input
-from voxlang.embed.preprocess import Picture, device_name
+from voxlang.embed.preprocess import Picture
 from voxlang.embed.types import EncoderId, NamedRegions
 
 REGIONS = {Level.SMALL: 32, Level.PART: 20, Level.WHOLE: 4}
@@ -135,7 +136,8 @@ def load_dense_tower(path: Path | str, *, encoder: EncoderId, device: str = "aut
     about, state = read_tower_file(path, encoder=encoder)
     tower = build_dense_tower(about["config"], dim=int(about["dim"]), hidden=int(about["hidden"]))
     load_weights(tower, state, where=str(path))
-    return DenseEncoder(tower, side=int(about["side"]), weights_digest=digest_file(path), device=device_name(device))
+    found = str(device_of(device, where="embed.device"))
+    return DenseEncoder(tower, side=int(about["side"]), weights_digest=digest_file(path), device=found)
 
 
 def read_tower_file(path: Path | str, *, encoder: EncoderId) -> tuple[dict[str, str], dict[str, torch.Tensor]]:

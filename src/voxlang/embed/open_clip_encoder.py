@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Float32
 
+from voxlang.core.device import device_of
 from voxlang.core.digest import digest_file
 from voxlang.core.errors import ArtifactError, ConfigError, ModelMissingError
 from voxlang.embed.clip_directory import TOKENIZER_NAMES, open_clip_directory
 from voxlang.embed.dense import dense_features
 from voxlang.embed.offline import cached_hub_file, offline
-from voxlang.embed.preprocess import Images, Preprocess, device_name
+from voxlang.embed.preprocess import Images, Preprocess
 from voxlang.embed.settings import MICRO_DIRECTORY, EmbedConfig
 from voxlang.embed.two_towers import TwoTowerEncoder
 from voxlang.embed.types import EncoderId
@@ -88,7 +89,7 @@ def load_open_clip(config: EmbedConfig) -> OpenClipEncoder:
         ModelMissingError: weights, configuration or tokenizer are not on this machine.
         ArtifactError: they do not fit each other.
     """
-    device = device_name(config.device)
+    device = str(device_of(config.device, where="embed.device"))
     with offline():
         plan = _plan(config)
         model, tokenizer = _build(plan, config)

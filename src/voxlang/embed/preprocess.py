@@ -85,16 +85,3 @@ def unit_vectors_in_batches(
                 do=f"pass --embed.batch-size {max(1, batch_size // 2)}, a smaller model, or --embed.device cpu",
             ) from error
     return vectors
-
-
-def device_name(device: str) -> str:
-    """The device that "auto" stands for; a CUDA device that is not there is an error."""
-    import torch
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(
-            "a CUDA device", got="none that torch can see", where=f"embed.device={device}", do="pass --embed.device cpu"
-        )
-    return device

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from voxlang.checkpoints.reading import read_weights_file
+from voxlang.core.device import device_of
 from voxlang.core.errors import ConfigError, VoxlangError
 from voxlang.core.weights import load_weights
 from voxlang.encoders import checks
@@ -140,24 +141,6 @@ def size_multiple(trunk: nn.Module) -> int:
     patch = trunk.patch_embed.proj.stride[0]
     pooled = math.prod([trunk.q_stride[0]] * len(trunk.q_pool_blocks))
     return patch * math.lcm(trunk.window_spec[0], pooled)
-
-
-def device_of(device: str | torch.device) -> torch.device:
-    """The device itself; "auto" is CUDA where there is one, else the CPU.
-
-    Raises:
-        ConfigError: a CUDA device on a machine without.
-    """
-    import torch
-
-    if str(device) == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(device)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(
-            "a CUDA device", got="none that torch can see", where=f"device {device}", do="use device auto or cpu"
-        )
-    return device
 
 
 def import_sam2() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from voxlang.core.device import device_of
 from voxlang.core.errors import FieldError
 from voxlang.field.build import build_point_field, choose_backend, field_from_spec
 from voxlang.field.checkpoint import Checkpoint, FitRecord, TrainState, state_from_checkpoint
@@ -79,11 +80,11 @@ def fit_field(
         on_step: called with the number of gradient steps done after each of them.
 
     Raises:
-        FieldError: unknown backend, one that cannot run here, a device that is not there, or a checkpoint of another
-            volume or other settings.
+        ConfigError: a device that is not there.
+        FieldError: unknown backend, one that cannot run here, or a checkpoint of another volume or other settings.
     """
-    settings = config.resolved()
-    backend = choose_backend(settings.backend, _checked_device(device))
+    settings, device = config.resolved(), device_of(device)
+    backend = choose_backend(settings.backend, device)
     if settings.backend == "auto" and backend != "dense":
         settings = config.model_copy(update={"backend": backend}).resolved()
     values = torch.from_numpy(volume.values).to(device)
@@ -176,16 +177,6 @@ def native_bytes(volume: Volume) -> int:
         if np.abs(steps - np.rint(steps)).max() > 1e-6 * span + 1e-3:
             return 4
     return 1 if span <= 255.0 else 2
-
-
-def _checked_device(device: str) -> torch.device:
-    try:
-        checked = torch.device(device)
-    except RuntimeError:
-        checked = None
-    if checked is None or (checked.type == "cuda" and not torch.cuda.is_available()):
-        raise FieldError("a torch device of this machine", got=repr(device), where="fit_field", do="pass device='cpu'")
-    return checked
 
 
 def _checkpoint(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from voxlang.core.device import device_of
 from voxlang.core.digest import digest_json
 from voxlang.core.errors import MaskError, MemoryLimitError
 from voxlang.core.weights import weights_digest
@@ -193,7 +194,6 @@ def sam_generator_from_settings(settings: SamSettings) -> SamGenerator:
     Raises:
         ConfigError, ModelMissingError, WeightsError: as in `build_sam_generator`.
     """
-    import torch
 
     settings = settings.resolved()
     if settings.family == "sam1":
@@ -201,9 +201,7 @@ def sam_generator_from_settings(settings: SamSettings) -> SamGenerator:
 
         return sam1_generator_from_settings(settings)
     files = resolve_files(settings.size, config=settings.config, checkpoint=settings.checkpoint)
-    device = settings.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = str(device_of(settings.device, where="sam.device"))
     model = build_sam2_model(files.config, files.checkpoint, device=device)
     return SamGenerator(model, settings, config_digest=digest_json(read_sam_config(files.config)))
 

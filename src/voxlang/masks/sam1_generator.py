@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from voxlang.core.device import device_of
 from voxlang.core.digest import digest_json
 from voxlang.core.errors import ConfigError
 from voxlang.masks.generate import SamGenerator
@@ -60,8 +61,6 @@ def sam1_generator_from_settings(settings: SamSettings) -> Sam1Generator:
     """
     from dataclasses import asdict
 
-    import torch
-
     from voxlang.masks.load import open_sam
 
     settings = settings.resolved()
@@ -72,9 +71,7 @@ def sam1_generator_from_settings(settings: SamSettings) -> Sam1Generator:
             where="sam",
             do="drop it: the weights say all",
         )
-    device = settings.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = str(device_of(settings.device, where="sam.device"))
     path = resolve_sam1(settings.size, checkpoint=settings.checkpoint)
     loaded = open_sam(path, device=device)
     if loaded.family != "sam1":

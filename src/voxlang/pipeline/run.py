@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from voxlang.core.artifacts import read_json
+from voxlang.core.device import device_of
 from voxlang.core.errors import ConfigError
 from voxlang.core.levels import Level
 from voxlang.core.resources import StageClock
@@ -49,11 +50,7 @@ class Run:
     @cached_property
     def device(self) -> str:
         """torch device."""
-        if self.config.device != "auto":
-            return self.config.device
-        import torch
-
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return str(device_of(self.config.device))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from voxlang.core.artifacts import atomic_path
+from voxlang.core.device import device_of
 from voxlang.core.errors import ConfigError
 from voxlang.core.settings import require_same_identity
 from voxlang.segtrain.average import WeightAverage
@@ -240,15 +241,16 @@ def _mean(values: list[float]) -> float:
 def _processes(config: SegTrainConfig):
     """This process's place; under torchrun the group is opened and closed."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
-    cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
+    device = device_of(config.device)
     if size == 1:
-        yield _World(0, 1, torch.device("cuda" if cuda else "cpu"))
+        yield _World(0, 1, device)
         return
     import torch.distributed as dist
 
     local = int(os.environ["LOCAL_RANK"])
+    cuda = device.type == "cuda"
     dist.init_process_group("nccl" if cuda else "gloo")
     try:
-        yield _World(dist.get_rank(), size, torch.device("cuda", local) if cuda else torch.device("cpu"))
+        yield _World(dist.get_rank(), size, torch.device("cuda", local) if cuda else device)
     finally:
         dist.destroy_process_group()
