@@ -9,6 +9,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from voxlang.cliptrain.dense_config import load_dense_config
 from voxlang.core.errors import ArtifactError, ConfigError
 from voxlang.masks.build import build_sam2_model
 from voxlang.masks.generate import build_sam_generator
@@ -56,6 +57,9 @@ def test_phases_and_rates_by_hand():
 
 def test_recipes_are_checked(tmp_path):
     assert load_config(RECIPE).model_yaml.endswith("sam2.1_hiera_micro.yaml")
+    more = load_config("configs/training/sam2_micro_trunk.yaml")
+    assert more.export_path == more.initial_weights == load_config(RECIPE).export_path, "it goes on from that recipe"
+    assert more.initial_trunk == load_dense_config("configs/training/dense_micro.yaml").export_path
     with pytest.raises(ConfigError, match="no such file"):
         load_config(tmp_path / "none.yaml")
     path = tmp_path / "bad.yaml"
