@@ -70,7 +70,8 @@ def spread_relevancy(
         start = relevancy[row]
         found, unsolved = cg(system, confidence * start, x0=start, rtol=_RESIDUAL, maxiter=_STEPS, M=inverse)
         if unsolved:
-            warnings.warn(f"relevancy of {config.prompts[row[1]]!r} has not come to rest after {unsolved} steps", stacklevel=2)
+            prompt = config.prompts[row[1]]
+            warnings.warn(f"relevancy of {prompt!r} has not come to rest after {unsolved} steps", stacklevel=2)
         stretch = np.quantile(start, PEAK) / max(float(np.quantile(found, PEAK)), 1e-6)
         out[row] = np.clip(stretch * found, 0.0, 1.0)
     return out
