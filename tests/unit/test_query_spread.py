@@ -23,13 +23,15 @@ def dense_answer(relevancy, voxel, seen, values, config):
     at = np.stack(np.unravel_index(voxel, SHAPE), axis=1)
     reach = config.spread * max(GRID.extent_world)
     confidence = 0.1 + 0.9 * np.minimum(seen, 1.0)
+    low, high = np.quantile(values.reshape(-1)[voxel], (0.01, 0.99))
+    stop = config.spread_value * (high - low)
     matrix = np.diag(confidence.astype(np.float64))
     for i in range(n):
         for j in range(n):
             step = np.abs(at[i] - at[j])
             if step.sum() != 1:
                 continue
-            change = (values[tuple(at[i])] - values[tuple(at[j])]) / config.spread_value
+            change = (values[tuple(at[i])] - values[tuple(at[j])]) / stop
             weight = (np.exp(-(change**2)) + 1e-3) * (reach / spacing[step.argmax()]) ** 2
             matrix[i, i] += weight
             matrix[i, j] -= weight
@@ -39,7 +41,7 @@ def dense_answer(relevancy, voxel, seen, values, config):
 
 
 def test_it_solves_the_system_written_out_densely(rng):
-    values = rng.random(SHAPE, dtype=np.float32) * 0.1
+    values = 0.5 + 0.1 * rng.random(SHAPE, dtype=np.float32) ** 4  # many alike, some not
     voxel = np.sort(rng.choice(GRID.n_voxels, 90, replace=False))
     seen = rng.random(90, dtype=np.float32) * 2.0
     relevancy = rng.random((3, 2, 90), dtype=np.float32)
@@ -61,6 +63,21 @@ def test_wrong_voxels_are_outvoted_within_a_thing_and_edges_hold(rng):
     assert ((relevancy > 0.55) != thing).sum() == 25
     np.testing.assert_array_equal(got > 0.55, thing)
     assert got[thing].min() - got[~thing].max() > 0.2
+
+
+def test_neither_the_unit_of_values_nor_an_implant_makes_two_things_alike():
+    """Metal of thrice the range of all else makes every other normalised value three times smaller."""
+    values = np.repeat(np.array([0.2, 0.2, 0.2, 0.3, 0.3, 0.9, 0.9], np.float32)[None, None], 4, 0).repeat(5, 1)
+    first = values.reshape(-1) < 0.25
+    relevancy = np.tile(np.where(first, 0.9, 0.1).astype(np.float32), (3, 1, 1))
+    contrast = lambda got: float(got[0, 0, first].mean() - got[0, 0, ~first].mean())
+    plain = spread(relevancy, values, spread=1.0)
+    np.testing.assert_allclose(spread(relevancy, values * 2000.0 - 1000.0, spread=1.0), plain, atol=1e-3)
+    metal = values / 3.0
+    metal[0, 0, 6] = 1.0
+    assert contrast(plain) > 0.6 and contrast(spread(relevancy, metal, spread=1.0)) > 0.6
+    by_all = spread(relevancy, metal, spread=1.0, spread_value=0.034 / 0.233)  # what it is where the metal counts
+    assert contrast(by_all) < 0.45
 
 
 def test_voxels_that_were_hardly_seen_follow_those_that_were():
