@@ -11,6 +11,7 @@ from voxlang.geometry.camera import Camera
 from voxlang.geometry.grid import VolumeGrid
 from voxlang.render.samples import RaySamples
 from voxlang.semantics.config import SemanticsConfig
+from voxlang.semantics.contrast import shown_range
 from voxlang.semantics.field import SemanticField, points_of_voxels
 from voxlang.semantics.fill import Look, fill_unseen
 from voxlang.semantics.lifting import lift_masks
@@ -310,3 +311,15 @@ def test_the_field_on_disk_answers_the_same(tmp_path, rng):
     assert history == [{"step": 0, "loss": 0.5}]
     with pytest.raises(ArtifactError, match="--mode=stage2"):
         load_semantics(tmp_path / "f.safetensors", key="another")
+
+
+def test_the_range_of_what_is_shown_knows_no_unit_and_no_implant(rng):
+    values = rng.random((6, 7, 8), dtype=np.float32)
+    voxel = np.flatnonzero(values.reshape(-1) > 0.5)
+    plain = shown_range(values, voxel)
+    assert plain == pytest.approx(0.49, abs=0.02)
+    assert shown_range(values * 3000 - 1000, voxel) == pytest.approx(3000 * plain, rel=1e-4)
+    metal = values.copy()
+    metal.reshape(-1)[voxel[0]] = 9.0
+    assert shown_range(metal, voxel) == pytest.approx(plain, abs=0.02)
+    assert shown_range(np.ones((2, 2, 2), np.float32), np.arange(8)) > 0

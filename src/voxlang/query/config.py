@@ -34,8 +34,8 @@ class QueryConfig(BaseModel):
     spread: float = Field(default=0.08, ge=0)
     """Share of the longest edge over which relevancy spreads within like values; 0 leaves it as it is."""
     spread_value: float = Field(default=0.034, gt=0)
-    """Change of the value between neighbours that stops it, as a share of the range of the visible voxels' values
-    (between their quantiles 0.01 and 0.99: an implant or a hot pixel must not make bone and flesh alike)."""
+    """Change of the value between neighbours that stops it, as a share of the range of what is visible; see
+    `voxlang.semantics.contrast`."""
     peak_share: tuple[float, float] = (0.6, 0.8)
     """Voxels are selected down to halfway between the prompt's mean and its peak, but not to less than the first and
     not to more than the second of these shares of the peak; on the whole level down to the first share. Two zeros take

@@ -36,8 +36,9 @@ class SemanticsConfig(BaseModel):
     """Well-seen voxels that an unseen one is filled from."""
     fill_distance: float = Field(default=0.1, gt=0)
     """Distance, as a share of the longest edge, that counts as much as a change of value by `fill_value`."""
-    fill_value: float = Field(default=0.05, gt=0)
-    """Change of the normalised value that counts as much as `fill_distance`."""
+    fill_value: float = Field(default=0.085, gt=0)
+    """Change of the value that counts as much as `fill_distance`, as a share of the range of what is visible; see
+    `voxlang.semantics.contrast`."""
     seed: int = 0
     """Seed of initial weights and of the drawn rays."""
     checkpoint_every: int = Field(default=100, ge=1)

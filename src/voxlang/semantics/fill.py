@@ -27,6 +27,7 @@ from scipy.spatial import cKDTree
 from voxlang.core.levels import Level
 from voxlang.geometry.grid import VolumeGrid
 from voxlang.semantics.config import SemanticsConfig
+from voxlang.semantics.contrast import shown_range
 from voxlang.semantics.lifting import LiftedMasks
 
 _CELL = np.array([0.125, 0.125, 0.125, 0.25], np.float32)
@@ -54,7 +55,7 @@ def fill_unseen(
 
     Args:
         lifted: the lifting of all views.
-        values: normalised scalar values.
+        values: scalar values, in any unit.
         visible: voxels that some look shows.
         looks: every view belongs to one; may be a generator, used once.
         config: units of position and value, number of neighbours, and what counts as well seen.
@@ -196,4 +197,5 @@ def _features(
     """Position and value of voxels, each in its own unit."""
     xyz = np.stack(np.unravel_index(voxel, grid.shape_zyx), axis=-1)[:, ::-1] * np.asarray(grid.spacing_xyz)
     position = xyz / (config.fill_distance * max(grid.extent_world))
-    return np.concatenate([position, values.reshape(-1)[voxel, None] / config.fill_value], axis=1).astype(np.float32)
+    value = values.reshape(-1)[voxel, None] / (config.fill_value * shown_range(values, voxel))
+    return np.concatenate([position, value], axis=1).astype(np.float32)
