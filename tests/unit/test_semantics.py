@@ -323,3 +323,4 @@ def test_the_range_of_what_is_shown_knows_no_unit_and_no_implant(rng):
     metal.reshape(-1)[voxel[0]] = 9.0
     assert shown_range(metal, voxel) == pytest.approx(plain, abs=0.02)
     assert shown_range(np.ones((2, 2, 2), np.float32), np.arange(8)) > 0
+    assert shown_range(values, np.zeros(0, np.int64)) == 1.0

@@ -72,12 +72,11 @@ def with_scanner_values(volume: Volume, rng: np.random.Generator) -> Volume:
         pores = _smooth_noise(volume.values.shape, rng.uniform(0.5, 1.5), rng) * rng.uniform(0.0, 0.7)
         hard = np.clip((native - ENHANCED_HU) / 200.0, 0.0, 1.0)
         native = np.minimum(native, SOFT_HU) + (enhanced + bone) * np.exp(hard * pores)
-        values, noise = (
-            (native - lower) / (upper - lower),
-            np.exp(rng.uniform(np.log(3.0), np.log(25.0))) / (upper - lower),
-        )
+        values = (native - lower) / (upper - lower)
+        noise = np.exp(rng.uniform(np.log(3.0), np.log(25.0))) / (upper - lower)
     else:
-        values, noise = volume.values ** np.float32(np.exp(rng.normal(0.0, 0.25))), rng.uniform(0.0, 0.03)
+        values = volume.values ** np.float32(np.exp(rng.normal(0.0, 0.25)))
+        noise = rng.uniform(0.0, 0.03)
     values = gaussian_filter(values, rng.uniform(0.0, 0.9), mode="nearest")
     values = values + noise * _smooth_noise(values.shape, rng.uniform(0.0, 1.0), rng)
     return replace(volume, values=np.clip(values, 0.0, 1.0).astype(np.float32))
