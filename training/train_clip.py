@@ -1,4 +1,4 @@
-"""Train the micro CLIP: `python training/train_clip.py --config configs/training/clip_micro.yaml [--smoke|--evaluate]`.
+"""Train the micro CLIP: `python training/train_clip.py --config configs/training/clip_micro.yaml`.
 
 The views come from `training/render_views.py`. A stopped training goes on where it was.
 """
@@ -15,12 +15,13 @@ import tyro
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 
-def main(config: Path, smoke: Flag = False, evaluate: Flag = False) -> None:
+def main(config: Path, smoke: Flag = False, synonyms: Flag = False, evaluate: Flag = False) -> None:
     """Train by a recipe and export the weights, then measure them on the development views.
 
     Args:
         config: recipe in YAML, see configs/training/.
         smoke: only a few steps of a tiny model on the CPU, in a temporary folder: a check that everything runs.
+        synonyms: only let the text tower of the exported model learn synonyms, the last step of a training.
         evaluate: only measure the exported model on the views of `dev_dirs`.
     """
     from voxlang.cliptrain.config import load_config, smoke_config
@@ -36,7 +37,11 @@ def main(config: Path, smoke: Flag = False, evaluate: Flag = False) -> None:
         from voxlang.cliptrain.smoke import write_smoke_views
 
         write_smoke_views(Path(recipe.render_dirs[0]))
-    if not evaluate:
+    if synonyms:
+        from voxlang.cliptrain.export import teach_exported
+
+        print(f"synonyms: cosine to the targets {teach_exported(recipe):.3f}")
+    elif not evaluate:
         from voxlang.cliptrain.export import export_model
         from voxlang.cliptrain.train import train
 

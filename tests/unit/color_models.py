@@ -47,6 +47,7 @@ class ColorEncoder:
 
     image_size = 32
     logit_scale = 30.0
+    known_names = ()
 
     def __init__(self, weights: str = "w1") -> None:
         self.id = EncoderId("open_clip", "colors", weights, "p", 4)

@@ -1,15 +1,18 @@
 """Training of the dense tower: what is drawn, the loss by hand, going on after a stop, the recipe, the figures."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from voxlang.cliptrain.dense import export_dense, places_loss, train_dense
 from voxlang.cliptrain.dense_config import load_dense_config, smoke_dense_config
 from voxlang.cliptrain.dense_scores import score_places
 from voxlang.cliptrain.places import read_views
 from voxlang.cliptrain.smoke import write_smoke_views
-from voxlang.core.errors import ConfigError, ModelMissingError
+from voxlang.core.errors import ArtifactError, ConfigError, ModelMissingError
 from voxlang.core.levels import LEVELS, Level
 from voxlang.embed.dense_encoder import load_dense_tower
 from voxlang.embed.encoder import load_encoder
@@ -21,6 +24,19 @@ from voxlang.scenes.buffer import read_scenes
 @pytest.fixture(scope="module")
 def texts():
     return load_encoder(EmbedConfig(device="cpu"))
+
+
+class MovedTexts:
+    """The same texts, each moved a little, under another identity."""
+
+    def __init__(self, texts):
+        self.id = dataclasses.replace(texts.id, weights_digest="moved")
+        self.logit_scale, self.known_names, self._texts = texts.logit_scale, texts.known_names, texts
+        self.image_size, self.encode_images = texts.image_size, texts.encode_images
+
+    def encode_texts(self, texts):
+        rows = self._texts.encode_texts(texts) + np.float32(0.01)
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +136,28 @@ def test_a_finished_tower_is_where_another_training_begins(recipe, texts, tmp_pa
         torch.testing.assert_close(going_on[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
     with pytest.raises(ModelMissingError, match="train_dense"):
         train_dense(more.model_copy(update={"tower_start": "nowhere", "run_dir": str(tmp_path / "c")}), texts)
+
+
+def test_a_tower_goes_on_when_its_texts_have_moved(recipe, texts, tmp_path):
+    """As when the text tower learns synonyms: the new tower speaks to the new texts, and to them alone."""
+    tower, fit = train_dense(recipe.model_copy(update={"run_dir": str(tmp_path / "a")}), texts)
+    path = export_dense(tower, fit, recipe.model_copy(update={"export_path": str(tmp_path / "old.safetensors")}), texts)
+    moved = MovedTexts(texts)
+    update = {
+        "run_dir": str(tmp_path / "b"),
+        "tower_start": str(path),
+        "export_path": str(tmp_path / "new.safetensors"),
+    }
+    more = recipe.model_copy(update=update)
+    export_dense(*train_dense(more, moved), more, moved)
+    load_dense_tower(more.export_path, encoder=moved.id, device="cpu")
+    for file, encoder in ((more.export_path, texts), (path, moved)):
+        with pytest.raises(ArtifactError, match="for the texts of"):
+            load_dense_tower(file, encoder=encoder.id, device="cpu")
+    folder = tmp_path / "not_a_tower.safetensors"
+    save_file({"a": torch.zeros(1)}, folder)
+    with pytest.raises(ArtifactError, match="a dense tower; got a file of None"):
+        train_dense(more.model_copy(update={"tower_start": str(folder), "run_dir": str(tmp_path / "c")}), moved)
 
 
 def test_it_learns_two_phantoms_and_the_figures_say_so(recipe, texts, views, tmp_path):

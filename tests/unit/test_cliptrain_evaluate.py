@@ -31,7 +31,7 @@ class WordEncoder:
     """A direction of its own for each word; the negatives lie between the first five."""
 
     id = EncoderId("open_clip", "words", "w", "p", 6)
-    image_size, logit_scale = 8, 10.0
+    image_size, logit_scale, known_names = 8, 10.0, ()
 
     def encode_images(self, images):
         raise AssertionError("the vectors of crops are given")

@@ -18,6 +18,7 @@ class MeanColour:
     id = EncoderId("fake", "mean", "0", "0", 4)
     image_size = 12
     logit_scale = 1.0
+    known_names = ()
 
     def __init__(self):
         self.calls = []

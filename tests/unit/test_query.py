@@ -35,6 +35,7 @@ class TableEncoder:
     id = ENCODER
     image_size = 8
     logit_scale = 20.0
+    known_names: tuple[str, ...] = ()
 
     def encode_images(self, images):
         raise AssertionError("no pictures in a text query")
@@ -250,6 +251,47 @@ def test_a_part_must_say_more_than_the_whole_does():
     left, right = answer_query(relevancy, lifted.voxel, GRID, text, config)
     np.testing.assert_array_equal(left.selected, volume() == 0)
     np.testing.assert_array_equal(right.selected, volume() == 1)
+
+
+class KnowingEncoder(TableEncoder):
+    """Also brings the names it was taught: "left" itself, and another thing near it."""
+
+    known_names = ("left", "nothing there")
+
+
+def small_halves() -> LiftedMasks:
+    """Two masks on the small level that beat the negatives alike: e0 itself on the low half; on the high half one that
+    says e0, but more of e2."""
+    lifted = lifted_halves()
+    vectors = np.stack([EYE[0], [0.6, 0.0, 0.8, 0.0]]).astype(np.float32)
+    weights = (lifted.weights[1], lifted.weights[0], lifted.weights[2])
+    return dataclasses.replace(lifted, weights=weights, vectors=vectors, level=np.zeros(2, np.int16))
+
+
+def test_on_the_small_level_a_prompt_shares_masks_with_the_names_that_the_encoder_knows():
+    config = QueryConfig(prompts=("left",))
+    high = volume().reshape(-1) > 0.5
+    plain = relevancy_of_masks(small_halves(), embed_query(TableEncoder(), config))
+    assert plain[Level.SMALL, 0].min() > 0.99  # both beat the negatives by far
+    text = embed_query(KnowingEncoder(), config)
+    assert text.known is not None and len(text.known) == 2 and len(text.negatives) == len(config.negatives)
+    shared = relevancy_of_masks(small_halves(), text)
+    # "left" is the prompt itself and no rival; of the second mask the prompt has exp(12) / (exp(12) + exp(16) + 4)
+    by_hand = np.sqrt(np.exp(12.0) / (np.exp(12.0) + np.exp(16.0) + 4.0))
+    np.testing.assert_allclose(shared[Level.SMALL, 0, high], by_hand, rtol=1e-3)
+    np.testing.assert_allclose(shared[Level.SMALL, 0, ~high], plain[Level.SMALL, 0, ~high], rtol=1e-3)  # the peak stays
+    np.testing.assert_array_equal(shared[Level.PART], plain[Level.PART])
+    without = embed_query(KnowingEncoder(), config.model_copy(update={"known_names": False}))
+    assert without.known is None
+    np.testing.assert_array_equal(relevancy_of_masks(small_halves(), without), plain)
+
+
+def test_names_of_other_things_do_not_make_an_absent_thing_found():
+    config = QueryConfig(prompts=("right",))
+    lifted = small_halves()
+    relevancy = relevancy_of_masks(lifted, embed_query(KnowingEncoder(), config))
+    (right,) = answer_query(relevancy, lifted.voxel, GRID, embed_query(KnowingEncoder(), config), config)
+    assert not right.found and relevancy[Level.SMALL].max() <= 0.5 + 1e-6
 
 
 def test_a_voxel_far_below_the_peak_is_not_meant():

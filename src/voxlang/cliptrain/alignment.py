@@ -31,6 +31,9 @@ from voxlang.query.config import CANONICAL_NEGATIVES, QUERY_TEMPLATES
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+_WORDS = 2048
+"""Words whose vectors are made at a time."""
+
 
 @dataclass(frozen=True, eq=False)
 class Classes:
@@ -116,7 +119,7 @@ def whitened_names(model: nn.Module, tokenizer: Tokenizer, table: ConceptTable, 
         shrink: see `whitening`.
     """
     whiten_texts(model, _states(model, tokenizer, table.training_nouns).flatten(0, 1), shrink=shrink)
-    return Names.of(table, lambda nouns: _text_vectors(model, tokenizer, list(nouns)))
+    return Names.of(table, lambda nouns: text_vectors_of(model, tokenizer, list(nouns)))
 
 
 @torch.no_grad()
@@ -145,7 +148,7 @@ def align(
     targets = np.stack([_unit(names.vectors[names.right[k]].mean(axis=0)) for k in classes.rows])
     pictures = picture_map(classes, targets, config)
     pictures = taught_names(pictures, features, concepts, names, config, seed=seed)
-    generic = _text_vectors(model, tokenizer, list(CANONICAL_NEGATIVES)).mean(axis=0)
+    generic = text_vectors_of(model, tokenizer, list(CANONICAL_NEGATIVES)).mean(axis=0)
     pictures = with_negatives(pictures, classes, generic, names.absent, config)
     model.visual.attnpool.c_proj = as_layer(pictures).to(model.text_projection)
     model.logit_scale.fill_(float(np.log(config.logit_scale)))
@@ -186,10 +189,14 @@ def _states(model: nn.Module, tokenizer: Tokenizer, words: list[str]) -> torch.T
     return encode_states(model, tokens.to(model.text_projection.device)).float().unflatten(0, (len(words), -1))
 
 
-def _text_vectors(model: nn.Module, tokenizer: Tokenizer, words: list[str]) -> np.ndarray:
-    """Unit vectors as a query makes them."""
-    rows = (_states(model, tokenizer, words) @ model.text_projection).double().numpy(force=True)
-    return _unit(_unit(rows).mean(axis=1))
+@torch.no_grad()
+def text_vectors_of(model: nn.Module, tokenizer: Tokenizer, words: list[str]) -> Float[np.ndarray, "n d"]:
+    """Unit vectors of a text tower in training, as a query makes them."""
+    rows = []
+    for start in range(0, len(words), _WORDS):
+        part = _states(model, tokenizer, words[start : start + _WORDS]) @ model.text_projection
+        rows.append(_unit(_unit(part.double().numpy(force=True)).mean(axis=1)))
+    return np.concatenate(rows)
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

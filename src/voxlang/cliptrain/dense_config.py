@@ -47,7 +47,7 @@ class DenseTrainConfig(BaseModel):
     encoder_start: str = "checkpoints/voxlang_sam2_micro.safetensors"
     """Its weights at the start; empty begins at random."""
     tower_start: str = ""
-    """A finished tower for the same texts to go on from, in place of `encoder_start` and a random head."""
+    """A finished tower to go on from, in place of `encoder_start` and a random head; its texts may have been others."""
     hidden: int = Field(128, gt=0)
     """Channels of the head."""
     stretches: tuple[StretchConfig, ...] = Field(min_length=1)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
@@ -14,6 +16,12 @@ from voxlang.cliptrain.nouns import ADJECTIVES, GENERIC, broad_nouns, held_out_f
 from voxlang.core.artifacts import atomic_path
 from voxlang.core.digest import digest_bytes, digest_json
 from voxlang.core.errors import ModelMissingError
+
+if TYPE_CHECKING:
+    import torch
+
+_TEACHER_RATE, _TEACHER_GROUPS, _TEACHER_SCALE = 3e-5, 64, 20.0
+"""Of `hold_together`: highest rate, groups at a time, factor on cosines."""
 
 
 @runtime_checkable
@@ -26,6 +34,10 @@ class Teacher(Protocol):
 
     def words(self) -> list[str]:
         """Words of its own vocabulary."""
+        ...
+
+    def hold_together(self, groups: Sequence[Sequence[str]], *, steps: int, seed: int) -> None:
+        """Learn that the texts of a group mean the same."""
         ...
 
 
@@ -48,35 +60,78 @@ class MiniLmTeacher:
         self._model = AutoModel.from_pretrained(folder, local_files_only=True).eval()
 
     def encode(self, texts: list[str]) -> Float32[np.ndarray, "n d"]:
-        """Mean over the tokens of the last layer, normalised: what the model's card prescribes."""
+        """Unit vectors."""
         import torch
 
-        out = []
         with torch.inference_mode():
-            for start in range(0, len(texts), 512):
-                tokens = self._tokenizer(texts[start : start + 512], padding=True, truncation=True, return_tensors="pt")
-                states = self._model(**tokens).last_hidden_state
-                seen = tokens["attention_mask"][..., None].float()
-                out.append(torch.nn.functional.normalize((states * seen).sum(1) / seen.sum(1), dim=-1).numpy())
-        return np.concatenate(out).astype(np.float32)
+            parts = [self._vectors(texts[start : start + 512]).numpy() for start in range(0, len(texts), 512)]
+        return np.concatenate(parts).astype(np.float32)
 
     def words(self) -> list[str]:
         """Whole words of three letters and more."""
         return sorted(w for w in self._tokenizer.get_vocab() if w.isascii() and w.isalpha() and len(w) >= 3)
 
+    def hold_together(self, groups: Sequence[Sequence[str]], *, steps: int, seed: int) -> None:
+        """Two texts of each of some groups choose each other among those of the others, both ways, for some steps.
+
+        Source: van den Oord et al. 2018, "Representation Learning with Contrastive Predictive Coding", eq. 4.
+        """
+        import torch
+        from tqdm import tqdm
+
+        owners: dict[str, set[int]] = {}
+        for i, group in enumerate(groups):
+            for text in group:
+                owners.setdefault(text, set()).add(i)
+        rng = np.random.default_rng([seed, 18])
+        parameters = list(self._model.parameters())
+        optimizer = torch.optim.AdamW(parameters, lr=_TEACHER_RATE, weight_decay=0.01)
+        self._model.requires_grad_(True)  # dropout stays off: what is learnt depends on the seed alone
+        for step in tqdm(range(steps), desc="teacher", disable=not sys.stderr.isatty()):
+            optimizer.param_groups[0]["lr"] = _TEACHER_RATE * min(1.0, (step + 1) / 20) * (1.0 - step / steps)
+            drawn = rng.choice(len(groups), min(_TEACHER_GROUPS, len(groups)), replace=False)
+            one, other = ([str(rng.choice(groups[g])) for g in drawn] for _ in range(2))
+            alike = torch.tensor([[bool(owners[a] & owners[b]) for b in other] for a in one])
+            alike.fill_diagonal_(False)
+            logits = (_TEACHER_SCALE * self._vectors(one) @ self._vectors(other).T).masked_fill(alike, -torch.inf)
+            right = torch.arange(len(drawn))
+            loss = torch.nn.functional.cross_entropy(logits, right) + torch.nn.functional.cross_entropy(logits.T, right)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self._model.requires_grad_(False)
+
+    def _vectors(self, texts: list[str]) -> torch.Tensor:
+        """Mean over the tokens of the last layer, normalised: what the model's card prescribes."""
+        import torch
+
+        tokens = self._tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+        states = self._model(**tokens).last_hidden_state
+        seen = tokens["attention_mask"][..., None].float()
+        return torch.nn.functional.normalize((states * seen).sum(1) / seen.sum(1), dim=-1)
+
 
 class HashTeacher:
     """Random but repeatable vectors: a stand-in without meaning, so that tests need no model."""
 
+    def __init__(self) -> None:
+        self._told: dict[str, str] = {}
+
     def encode(self, texts: list[str]) -> Float32[np.ndarray, "n d"]:
         """A unit vector drawn from each text's digest."""
-        rows = [np.random.default_rng(int(digest_bytes(t.encode())[:15], 16)).normal(size=48) for t in texts]
+        told = [self._told.get(t, t) for t in texts]
+        rows = [np.random.default_rng(int(digest_bytes(t.encode())[:15], 16)).normal(size=48) for t in told]
         table = np.asarray(rows).reshape(-1, 48)
         return (table / np.linalg.norm(table, axis=1, keepdims=True)).astype(np.float32)
 
     def words(self) -> list[str]:
         """None."""
         return []
+
+    def hold_together(self, groups: Sequence[Sequence[str]], *, steps: int, seed: int) -> None:
+        """The texts of a group get the vector of its first."""
+        if steps:
+            self._told |= {text: group[0] for group in groups for text in group}
 
 
 def load_teacher(name: Literal["minilm", "hash"]) -> Teacher:

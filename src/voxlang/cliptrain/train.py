@@ -1,4 +1,4 @@
-"""The training: text tower from the teacher, image tower from kinds and names, then both into one space; resumable."""
+"""The training: text tower from the teacher, image tower from kinds and names, both into one space, last synonyms."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from voxlang.cliptrain.config import ClipTrainConfig
 from voxlang.cliptrain.crops_data import CropPool, load_crops
 from voxlang.cliptrain.image_tower import ImageFit, fit_image_tower, image_features
 from voxlang.cliptrain.model import build_image_tower, build_model, start_from_model
+from voxlang.cliptrain.synonyms import learn_synonyms
 from voxlang.cliptrain.teacher import TeacherSpace, load_teacher, teacher_space
 from voxlang.cliptrain.text_tower import fit_text_tower, start_from_words, stored_text
 from voxlang.cliptrain.tokenizer import make_tokenizer
@@ -75,6 +76,9 @@ def train(config: ClipTrainConfig, *, stop_step: int | None = None) -> ClipTrain
     with without_last_layer(model.visual):
         features = image_features(model.visual, pool, config, device)
     align(model.eval(), tokenizer, names, features, pool.concepts, config.align, seed=config.seed)
+    learn_synonyms(
+        model, tokenizer, table, load_teacher(config.teacher), config.synonyms, seed=config.seed, device=device
+    )
     model.to("cpu").requires_grad_(False)
     seconds = time.monotonic() - started + earlier
     return ClipTrainResult(model, tokenizer, table, space, fit, seconds, len(pool))

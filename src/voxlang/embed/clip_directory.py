@@ -4,6 +4,7 @@
     open_clip_model.safetensors   weights, half precision but for the logit scale and bias
     tokenizer.json                a compact vocabulary of the tokenizers library
     tokenizer_config.json         special tokens, read by transformers' AutoTokenizer
+    names.json                    names of the things that training taught the model to tell apart; open_clip ignores it
 
 open_clip's own vocabulary has 49408 rows: 12.6 MB at width 128 in half precision. A byte-level BPE of 4096 rows is 1 MB
 and covers any text without an unknown token. It needs `text_cfg.hf_tokenizer_name` (any non-empty name: for a local
@@ -13,7 +14,7 @@ directory open_clip reads the tokenizer from the directory itself).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 CONFIG_NAME = "open_clip_config.json"
 WEIGHTS_NAME = "open_clip_model.safetensors"
 TOKENIZER_NAMES = ("tokenizer.json", "tokenizer_config.json")
+KNOWN_NAME = "names.json"
 
 PAD, START, END = "<pad>", "<start>", "<end>"
 """Special tokens of a compact vocabulary, at rows 0, 1 and 2."""
@@ -60,6 +62,8 @@ class ClipDirectory:
     """Whether it carries a vocabulary; otherwise open_clip's own is used."""
     tokenizer: dict[str, Any]
     """Identity of the text preprocessing: JSON-able."""
+    known_names: tuple[str, ...]
+    """Names of the things that training taught the model to tell apart; none where it does not say."""
 
 
 def train_tokenizer(texts: Iterable[str], *, vocab_size: int = 4096) -> Tokenizer:
@@ -112,6 +116,7 @@ def write_clip_directory(
     preprocess_cfg: dict[str, Any],
     weights: Mapping[str, torch.Tensor],
     tokenizer: Tokenizer | None = None,
+    known_names: Sequence[str] = (),
 ) -> Path:
     """Write a model as plain open_clip reads it, with weights in half precision.
 
@@ -122,6 +127,7 @@ def write_clip_directory(
         preprocess_cfg: {mean, std, interpolation "bilinear"|"bicubic", resize_mode "squash"}.
         weights: the model's `state_dict()`.
         tokenizer: vocabulary of `train_tokenizer`; None for open_clip's own 49408 rows.
+        known_names: of the things that training taught the model to tell apart.
     """
     import torch
     from safetensors.torch import save_file
@@ -147,6 +153,8 @@ def write_clip_directory(
                 "model_max_length": model_cfg["text_cfg"]["context_length"],
             },
         )
+    if known_names:
+        write_json(folder / KNOWN_NAME, list(known_names))
     write_json(folder / CONFIG_NAME, {"name": name, "model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg})
     return folder
 
@@ -187,7 +195,20 @@ def open_clip_directory(folder: Path, *, advice: str = "") -> ClipDirectory:
         files = sorted(p for p in folder.glob("*token*") if p.is_file()) + sorted(folder.glob("*vocab*"))
         identity |= {"name": "directory", "files": {p.name: digest_file(p) for p in files}}
     name = str(config.get("name", "open_clip"))
-    return ClipDirectory(folder, f"{name}-{digest_json(model_cfg)[:8]}", weights, own, identity)
+    known = _known_names(folder / KNOWN_NAME)
+    return ClipDirectory(folder, f"{name}-{digest_json(model_cfg)[:8]}", weights, own, identity, known)
+
+
+def _known_names(path: Path) -> tuple[str, ...]:
+    names = read_json(path) if path.is_file() else []
+    if not isinstance(names, list) or not all(isinstance(n, str) and n for n in names):
+        raise ArtifactError(
+            "a list of names",
+            got=json.dumps(names)[:120],
+            where=str(path),
+            do="restore the file, or delete it to query without the names of other things",
+        )
+    return tuple(names)
 
 
 def _missing(folder: Path, name: str, advice: str) -> ModelMissingError:

@@ -140,12 +140,12 @@ def load_dense_tower(path: Path | str, *, encoder: EncoderId, device: str = "aut
     return DenseEncoder(tower, side=int(about["side"]), weights_digest=digest_file(path), device=found)
 
 
-def read_tower_file(path: Path | str, *, encoder: EncoderId) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+def read_tower_file(path: Path | str, *, encoder: EncoderId | None) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
     """What the file of a tower says about itself, and its weights in float32.
 
     Args:
         path: a file of `save_dense_tower`.
-        encoder: the image-text model whose texts the tower must speak to.
+        encoder: the image-text model whose texts the tower must speak to; None takes those of any.
 
     Raises:
         ModelMissingError: no such file.
@@ -169,12 +169,15 @@ def read_tower_file(path: Path | str, *, encoder: EncoderId) -> tuple[dict[str, 
         raise ArtifactError(
             "a whole safetensors file", got=str(error), where=str(path), do="restore the file, or train the tower again"
         ) from error
-    if about.get("kind") != KIND or about.get("texts") != encoder.weights_digest:
+    if about.get("kind") != KIND or (encoder is not None and about.get("texts") != encoder.weights_digest):
         got = f"one for texts {about.get('texts')}" if about.get("kind") == KIND else f"a file of {about.get('kind')}"
+        wanted = f" for the texts of {encoder.architecture} ({encoder.weights_digest})" if encoder else ""
         raise ArtifactError(
-            f"a dense tower for the texts of {encoder.architecture} ({encoder.weights_digest})",
+            f"a dense tower{wanted}",
             got=got,
             where=str(path),
-            do="train it for these texts with training/train_dense.py, or pass --embed.regions none",
+            do="train it for these texts with training/train_dense.py, or pass --embed.regions none"
+            if encoder
+            else "name a file that training/train_dense.py exported",
         )
     return about, state

@@ -35,6 +35,11 @@ class ImageTextEncoder(Protocol):
         """Factor that training put on cosines before the softmax or sigmoid (the inverse temperature)."""
         ...
 
+    @property
+    def known_names(self) -> tuple[str, ...]:
+        """Names of the things that training taught the model to tell apart; none for models that do not say."""
+        ...
+
     def encode_images(self, images: Images) -> Float32[np.ndarray, "n d"]:
         """Unit vectors of pictures, float in [0, 1] or bytes in [0, 255]; none give an empty array."""
         ...

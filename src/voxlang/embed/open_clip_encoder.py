@@ -79,6 +79,7 @@ class _Plan:
     weights: Path
     tokenizer: dict[str, Any]
     tokenizer_options: dict[str, Any]
+    known_names: tuple[str, ...] = ()
 
 
 def load_open_clip(config: EmbedConfig) -> OpenClipEncoder:
@@ -102,7 +103,13 @@ def load_open_clip(config: EmbedConfig) -> OpenClipEncoder:
         _feature_dim(model, tokenizer, plan),
     )
     return OpenClipEncoder(
-        model, tokenizer, identity=identity, preprocess=preprocess, device=device, batch_size=config.batch_size
+        model,
+        tokenizer,
+        identity=identity,
+        preprocess=preprocess,
+        device=device,
+        batch_size=config.batch_size,
+        known_names=plan.known_names,
     )
 
 
@@ -137,6 +144,7 @@ def _directory_plan(folder: Path, config: EmbedConfig) -> _Plan:
         directory.weights,
         directory.tokenizer,
         {"local_files_only": True} if directory.has_own_tokenizer else {},
+        directory.known_names,
     )
 
 

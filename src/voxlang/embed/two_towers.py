@@ -26,6 +26,7 @@ class TwoTowerEncoder(ABC):
         preprocess: pictures to what the image tower sees.
         device: torch device.
         batch_size: pictures or texts at a time.
+        known_names: of the things that training taught the model to tell apart.
     """
 
     def __init__(
@@ -37,10 +38,12 @@ class TwoTowerEncoder(ABC):
         preprocess: Preprocess,
         device: str = "cpu",
         batch_size: int = 64,
+        known_names: tuple[str, ...] = (),
     ) -> None:
         self._model: Any = model.to(device).eval()
         self._tokenizer, self._id, self._preprocess = tokenizer, identity, preprocess
         self._device, self._batch_size = device, batch_size
+        self._known_names = known_names
 
     @abstractmethod
     def _image_features(self, pixels: Float[torch.Tensor, "n 3 h w"]) -> Float[torch.Tensor, "n d"]:
@@ -64,6 +67,11 @@ class TwoTowerEncoder(ABC):
     def logit_scale(self) -> float:
         """Factor on cosines in training, exp of the stored logarithm."""
         return float(self._model.logit_scale.detach().exp().reshape(()))
+
+    @property
+    def known_names(self) -> tuple[str, ...]:
+        """Names of the things that training taught the model to tell apart; none for models that do not say."""
+        return self._known_names
 
     def encode_images(self, images: Images) -> Float32[np.ndarray, "n d"]:
         """Unit vectors of pictures, float in [0, 1] or bytes in [0, 255]; none give an empty array."""

@@ -19,6 +19,8 @@ from voxlang.semantics.lifting import LiftedMasks
 
 _KEPT = 0.25
 """Share of its selection that rivals must leave to a prompt, or it is answered on another level."""
+_SAME = 0.5
+"""Cosine of two texts from which they mean the same; 0.3 and 0.7 answer development phantoms alike."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +94,8 @@ def relevancy_of_masks(lifted: LiftedMasks, query: TextQuery) -> Float32[np.ndar
 
     A mask's vector is compared as it is; what is averaged over views is the answer, not the vector. Below the whole
     level the mean of the whole masks is a negative too: a crop of a lobster says something of claws, and only what
-    says more of them than the lobster does is a claw.
+    says more of them than the lobster does is a claw. On the small level, where four general texts tell little apart, a
+    prompt also shares each mask with the names that the encoder knows: see `_shared_with_names`.
 
     Raises:
         EncoderMismatchError: the text was embedded by another encoder than the masks.
@@ -102,9 +105,36 @@ def relevancy_of_masks(lifted: LiftedMasks, query: TextQuery) -> Float32[np.ndar
     wholes = lifted.level == Level.WHOLE
     reference = cosines[: len(query.prompts), wholes].mean(axis=1) if wholes.any() else None
     per_level = [_relevancy_on_level(level, cosines, reference, query) for level in LEVELS]
-    return np.stack(
+    relevancy = np.stack(
         [lifted.quantity(per_mask.T, level)[0].T for level, per_mask in zip(LEVELS, per_level, strict=True)]
     )
+    if query.known is not None and len(lifted.voxel):
+        shared = np.sqrt(per_level[Level.SMALL] * _shared_with_names(lifted.vectors, query))
+        small = lifted.quantity(shared.T, Level.SMALL)[0].T
+        relevancy[Level.SMALL] = _with_peak_of(relevancy[Level.SMALL], small)
+    return relevancy
+
+
+def _shared_with_names(vectors: Float32[np.ndarray, "m d"], query: TextQuery) -> Float32[np.ndarray, "p m"]:
+    """Share of each prompt in masks, in a softmax over itself, the negatives, and the known names that mean another
+    thing; a name nearer to the prompt than `_SAME` means the same and takes no part."""
+    assert query.known is not None
+    scores = query.temperature * np.concatenate([query.known, query.negatives]) @ vectors.T
+    same = query.vectors @ query.known.T > _SAME
+    out = np.empty((len(query.prompts), len(vectors)), np.float32)
+    for p, own in enumerate(query.temperature * query.vectors @ vectors.T):
+        others = np.concatenate([scores[: same.shape[1]][~same[p]], scores[same.shape[1] :]])
+        out[p] = np.exp(own - np.logaddexp(own, np.logaddexp.reduce(others, axis=0)))
+    return out
+
+
+def _with_peak_of(
+    relevancy: Float32[np.ndarray, "p v"], other: Float32[np.ndarray, "p v"]
+) -> Float32[np.ndarray, "p v"]:
+    """The other, stretched until the peak of each prompt is that of its relevancy: whether a thing is found at all is
+    still a matter of the negatives."""
+    peaks = [np.quantile(rows, PEAK, axis=-1, keepdims=True) for rows in (relevancy, other)]
+    return np.clip(other * (peaks[0] / np.maximum(peaks[1], 1e-6)), 0.0, 1.0).astype(np.float32)
 
 
 def relevancy_of_field(

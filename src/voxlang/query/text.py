@@ -27,6 +27,8 @@ class TextQuery:
     """Factor on cosines."""
     encoder: EncoderId
     """Who made the vectors."""
+    known: Float32[np.ndarray, "w d"] | None = None
+    """One unit vector for each name that the encoder was taught to tell apart; none where it brings none."""
 
 
 def embed_query(encoder: ImageTextEncoder, config: QueryConfig) -> TextQuery:
@@ -50,13 +52,15 @@ def embed_query(encoder: ImageTextEncoder, config: QueryConfig) -> TextQuery:
             where="query",
             do="leave both at their defaults or correct them",
         )
-    texts = [t.format(p) for p in (*prompts, *config.negatives) for t in config.templates]
+    known = encoder.known_names if config.known_names else ()
+    texts = [t.format(p) for p in (*prompts, *config.negatives, *known) for t in config.templates]
     vectors = encoder.encode_texts(texts).reshape(-1, len(config.templates), encoder.id.dim).mean(axis=1)
     vectors = (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
     return TextQuery(
         prompts,
         vectors[: len(prompts)],
-        vectors[len(prompts) :],
+        vectors[len(prompts) : len(vectors) - len(known)],
         float(config.temperature or encoder.logit_scale),
         encoder.id,
+        vectors[len(vectors) - len(known) :] if known else None,
     )

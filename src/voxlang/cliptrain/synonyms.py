@@ -1,0 +1,179 @@
+"""Last, the text tower learns synonyms: names stay where pictures know them, and what means the same comes to them.
+
+A sentence model holds "pincers" far from "claws", and a tower that imitates it does, too. So the sentence model is
+first told which nouns of parts mean the same (those that training may use; it then also holds nouns together that it
+was not told of). Then it says how near any phrase is to each known noun; a phrase near to one gets the vector of its
+name, one far from all keeps its own, and the tower imitates that. The vectors of names and of the general texts stay as
+they are, so that image towers need no training.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from torch import nn
+from torch.nn.functional import normalize
+
+from voxlang.cliptrain.alignment import text_vectors_of
+from voxlang.cliptrain.concepts import TEMPLATES, ConceptTable
+from voxlang.cliptrain.config import SynonymsConfig
+from voxlang.cliptrain.losses import distillation_loss, relation_loss
+from voxlang.cliptrain.nouns import GENERIC
+from voxlang.cliptrain.teacher import Teacher, teacher_phrases
+from voxlang.cliptrain.text_tower import encode_states, rate_factor, text_parameters
+from voxlang.cliptrain.tokenizer import encode_tokens
+from voxlang.volume.types import part_kind
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+@dataclass(frozen=True, eq=False)
+class SynonymTargets:
+    """Phrases and the vectors that the text tower shall have for them."""
+
+    phrases: tuple[str, ...]
+    """Known nouns and general texts first, then the other core phrases of the teacher, then its wide vocabulary."""
+    n_known: int
+    """How many are known nouns and general texts."""
+    n_core: int
+    """How many are these or other core phrases."""
+    vectors: Float32[np.ndarray, "n d"]
+    """Unit vectors."""
+
+
+def names_of(table: ConceptTable) -> tuple[str, ...]:
+    """Names of all kinds of parts, each once."""
+    return tuple(dict.fromkeys(c.name for c in table.concepts))
+
+
+def same_things(table: ConceptTable) -> list[list[str]]:
+    """Nouns that training may use, by what they mean; what differs in number, side or order alone is one."""
+    groups: dict[str, dict[str, None]] = defaultdict(dict)
+    for concept in table.concepts:
+        groups[part_kind(concept.name)].update(dict.fromkeys(concept.training_nouns))
+    return [list(nouns) for nouns in groups.values() if nouns]
+
+
+def learn_synonyms(
+    model: nn.Module,
+    tokenizer: Tokenizer,
+    table: ConceptTable,
+    teacher: Teacher,
+    config: SynonymsConfig,
+    *,
+    seed: int,
+    device: torch.device,
+) -> float:
+    """Let the text tower of a finished model learn the synonyms of a table, in place.
+
+    Args:
+        model: its text tower changes; left in evaluation mode.
+        tokenizer: its vocabulary.
+        table: the concepts whose names and training nouns count.
+        teacher: told of the synonyms, and changed by that.
+        config: how long; no steps change nothing.
+        seed: of the batches.
+        device: where the model lies.
+
+    Returns:
+        Mean cosine to the targets over the last steps, nan where there are none.
+    """
+    from tqdm import tqdm
+
+    if not config.steps:
+        return float("nan")
+    teacher.hold_together(same_things(table), steps=config.teacher_steps, seed=seed)
+    targets = synonym_targets(model.eval(), tokenizer, table, teacher, config, seed=seed)
+    tower = text_parameters(model)
+    needs = [p.requires_grad for p in tower]
+    for parameter in tower:
+        parameter.requires_grad_(True)
+    optimizer = torch.optim.AdamW(tower, lr=config.rate, betas=(0.9, 0.98), weight_decay=0.01)
+    cosines: list[float] = []
+    model.train()
+    for step in tqdm(range(config.steps), desc="synonyms", disable=not sys.stderr.isatty()):
+        optimizer.param_groups[0]["lr"] = config.rate * rate_factor(step, config.steps, 50)
+        texts, wanted = _batch(targets, np.random.default_rng([seed, 17, step]), config.batch)
+        tokens = encode_tokens(tokenizer, texts, context_length=len(model.positional_embedding)).to(device)
+        vectors = normalize(encode_states(model, tokens).float() @ model.text_projection, dim=-1)
+        goal = torch.from_numpy(wanted).to(device)
+        loss = distillation_loss(vectors, goal)
+        (loss + 10.0 * relation_loss(vectors, goal)).backward()
+        nn.utils.clip_grad_norm_(tower, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        cosines = [*cosines[-49:], 1.0 - loss.item()]
+    for parameter, before in zip(tower, needs, strict=True):
+        parameter.requires_grad_(before)
+    model.eval()
+    return float(np.mean(cosines))
+
+
+@torch.no_grad()
+def synonym_targets(
+    model: nn.Module,
+    tokenizer: Tokenizer,
+    table: ConceptTable,
+    teacher: Teacher,
+    config: SynonymsConfig,
+    *,
+    seed: int,
+) -> SynonymTargets:
+    """Where each phrase shall lie: names and general texts where they are, known synonyms at their names, others on the
+    way from where they are to the names of the known nouns that the teacher finds like them.
+
+    Args:
+        model: in evaluation mode.
+        tokenizer: its vocabulary.
+        table: the concepts.
+        teacher: who says what is alike.
+        config: `near` and `sharpness`.
+        seed: of the phrases that are drawn.
+    """
+    names, known = names_of(table), table.training_nouns
+    phrases, n_core = teacher_phrases(table, teacher.words(), seed=seed)
+    fixed = [*known, *(g for g in GENERIC if g not in known)]
+    others = [p for p in phrases if p not in set(fixed)]
+    n_core_others = n_core - sum(p in set(fixed) for p in phrases[:n_core])
+    vectors = text_vectors_of(model, tokenizer, [*names, *GENERIC, *others]).astype(np.float32)
+    at = dict(zip((*names, *GENERIC), vectors, strict=False))
+    owners: dict[str, dict[str, None]] = defaultdict(dict)
+    for concept in table.concepts:
+        for noun in concept.training_nouns:
+            owners[noun][concept.name] = None
+    homes = np.stack([at[n] if n in at else _unit(sum(at[m] for m in owners[n])) for n in known])
+    table_of_teacher = teacher.encode(list(known))
+    placed = []
+    for start in range(0, len(others), 4096):
+        cosines = teacher.encode(others[start : start + 4096]) @ table_of_teacher.T
+        best = cosines.max(axis=1, keepdims=True)
+        share = np.exp(config.sharpness * (cosines - best))
+        home = _unit(share @ homes)
+        own = vectors[len(vectors) - len(others) + start :][: len(home)]
+        near = np.clip((best - config.near[0]) / (config.near[1] - config.near[0]), 0.0, 1.0)
+        placed.append(_unit((1.0 - near) * own + near * home))
+    stay = np.stack([at[g] for g in fixed[len(known) :]])
+    rows = np.concatenate([homes, stay, *placed]).astype(np.float32)
+    return SynonymTargets((*fixed, *others), len(fixed), len(fixed) + n_core_others, rows)
+
+
+def _batch(targets: SynonymTargets, rng: np.random.Generator, count: int) -> tuple[list[str], np.ndarray]:
+    """Half known nouns, a quarter other core phrases, a quarter of the wide vocabulary; half of all in a template."""
+    bounds = (0, targets.n_known, targets.n_core, len(targets.phrases))
+    sizes = (count // 2, count // 4, count - count // 2 - count // 4)
+    drawn = [rng.integers(a, b, n) for a, b, n in zip(bounds, bounds[1:], sizes, strict=False) if b > a]
+    rows = np.concatenate(drawn)
+    texts = [targets.phrases[int(i)] for i in rows]
+    texts = [str(rng.choice(TEMPLATES)).format(t) if rng.random() < 0.5 else t for t in texts]
+    return texts, targets.vectors[rows]
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-9)
