@@ -95,7 +95,7 @@ def test_a_text_tower_brings_synonyms_to_names_that_stay(model):
     texts = ["claws", "nippers", "crab", "object"]
     before = text_vectors_of(model, tokenizer, texts)
     image = {k: v.clone() for k, v in model.visual.state_dict().items()}
-    fit = learn_synonyms(model, tokenizer, TABLE, HashTeacher(), CONFIG, seed=0, device=torch.device("cpu"))
+    fit = learn_synonyms(model, tokenizer, TABLE, HashTeacher(), CONFIG, seed=0)
     after = text_vectors_of(model, tokenizer, texts)
     assert fit > 0.9
     assert after[0] @ after[1] > max(0.9, before[0] @ before[1] + 0.05)
@@ -108,7 +108,6 @@ def test_a_text_tower_brings_synonyms_to_names_that_stay(model):
         HashTeacher(),
         CONFIG.model_copy(update={"steps": 0}),
         seed=0,
-        device=torch.device("cpu"),
     )
     assert np.isnan(idle)
     np.testing.assert_array_equal(text_vectors_of(model, tokenizer, texts), after)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from voxlang.geometry.grid import VolumeGrid
-from voxlang.query.config import PEAK, QueryConfig
+from voxlang.query.config import QueryConfig
 from voxlang.query.spread import spread_relevancy
 
 GRID = VolumeGrid((7, 5, 4), (1.0, 2.0, 3.0), (0.0, 0.0, 0.0))
@@ -36,7 +36,7 @@ def dense_answer(relevancy, voxel, seen, values, config):
             matrix[i, i] += weight
             matrix[i, j] -= weight
     found = np.linalg.solve(matrix, (confidence * relevancy).T).T
-    peaks = [np.quantile(rows, PEAK, axis=1, keepdims=True) for rows in (relevancy, found)]
+    peaks = [np.quantile(rows, 0.999, axis=1, keepdims=True) for rows in (relevancy, found)]
     return np.clip(found * peaks[0] / peaks[1], 0.0, 1.0)
 
 
@@ -104,7 +104,7 @@ def test_an_even_relevancy_stays_and_peaks_keep_their_height(prompts, rng):
     mixed = 0.9 * rng.random((3, prompts, GRID.n_voxels), dtype=np.float32)
     got = spread(mixed, np.zeros(SHAPE, np.float32), spread=0.5)
     assert got.min() >= 0.0 and got.max() <= 1.0 and got.dtype == np.float32
-    np.testing.assert_allclose(np.quantile(got, PEAK, axis=-1), np.quantile(mixed, PEAK, axis=-1), atol=1e-4)
+    np.testing.assert_allclose(np.quantile(got, 0.999, axis=-1), np.quantile(mixed, 0.999, axis=-1), atol=1e-4)
     assert (got.std(axis=-1) < 0.5 * mixed.std(axis=-1)).all()
 
 
@@ -135,7 +135,7 @@ def test_evidence_reaches_the_far_end_of_a_long_thing(rng):
     # the four rows are as one: they are far nearer than the ends
     confidence, wanted = (a.reshape(4, 1500).mean(axis=0) for a in (0.1 + 0.9 * seen, relevancy[0, 0]))
     by_hand = np.linalg.solve(np.diag(confidence) + reach * along, confidence * wanted)
-    by_hand *= np.quantile(relevancy, PEAK) / np.quantile(by_hand, PEAK)
+    by_hand *= np.quantile(relevancy, 0.999) / np.quantile(by_hand, 0.999)
     np.testing.assert_allclose(got.mean(axis=0), np.clip(by_hand, 0, 1), atol=0.02)
 
 

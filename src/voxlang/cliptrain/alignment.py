@@ -145,7 +145,7 @@ def align(
         seed: of the descent on names.
     """
     classes = classes_of(features, concepts[:, 0])
-    targets = np.stack([_unit(names.vectors[names.right[k]].mean(axis=0)) for k in classes.rows])
+    targets = np.stack([unit_rows(names.vectors[names.right[k]].mean(axis=0)) for k in classes.rows])
     pictures = picture_map(classes, targets, config)
     pictures = taught_names(pictures, features, concepts, names, config, seed=seed)
     generic = text_vectors_of(model, tokenizer, list(CANONICAL_NEGATIVES)).mean(axis=0)
@@ -195,9 +195,10 @@ def text_vectors_of(model: nn.Module, tokenizer: Tokenizer, words: list[str]) ->
     rows = []
     for start in range(0, len(words), _WORDS):
         part = _states(model, tokenizer, words[start : start + _WORDS]) @ model.text_projection
-        rows.append(_unit(_unit(part.double().numpy(force=True)).mean(axis=1)))
+        rows.append(unit_rows(unit_rows(part.double().numpy(force=True)).mean(axis=1)))
     return np.concatenate(rows)
 
 
-def _unit(rows: np.ndarray) -> np.ndarray:
+def unit_rows(rows: np.ndarray) -> np.ndarray:
+    """Rows at length 1."""
     return rows / np.linalg.norm(rows, axis=-1, keepdims=True)

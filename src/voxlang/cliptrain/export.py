@@ -1,4 +1,4 @@
-"""Write the trained model as the folder that the embed room loads."""
+"""The trained model as the folder that the embed room loads: written, and taught synonyms once more."""
 
 from __future__ import annotations
 
@@ -68,15 +68,13 @@ def teach_exported(config: ClipTrainConfig) -> float:
     model, tokenizer = read_exported(config)
     record = read_json(Path(config.export_dir) / RECORD_NAME)
     table = ConceptTable((s.family, s.tree) for s in map(read_scenes, some_scene_files(config.render_dirs)))
-    device = device_of(config.device)
     fit = learn_synonyms(
-        model.to(device),
+        model.to(device_of(config.device)),
         tokenizer,
         table,
         load_teacher(config.teacher),
         config.synonyms,
         seed=config.seed,
-        device=device,
     )
     folder = _write(config, model.to("cpu"), tokenizer, table)
     record |= {

@@ -18,16 +18,13 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 from torch import nn
-from torch.nn.functional import normalize
 
-from voxlang.cliptrain.alignment import text_vectors_of
+from voxlang.cliptrain.alignment import text_vectors_of, unit_rows
 from voxlang.cliptrain.concepts import TEMPLATES, ConceptTable
 from voxlang.cliptrain.config import SynonymsConfig
-from voxlang.cliptrain.losses import distillation_loss, relation_loss
 from voxlang.cliptrain.nouns import GENERIC
 from voxlang.cliptrain.teacher import Teacher, teacher_phrases
-from voxlang.cliptrain.text_tower import encode_states, rate_factor, text_parameters
-from voxlang.cliptrain.tokenizer import encode_tokens
+from voxlang.cliptrain.text_tower import imitation_step, rate_factor, text_parameters
 from voxlang.volume.types import part_kind
 
 if TYPE_CHECKING:
@@ -69,18 +66,16 @@ def learn_synonyms(
     config: SynonymsConfig,
     *,
     seed: int,
-    device: torch.device,
 ) -> float:
     """Let the text tower of a finished model learn the synonyms of a table, in place.
 
     Args:
-        model: its text tower changes; left in evaluation mode.
+        model: its text tower changes; left in evaluation mode, with gradients asked of that tower.
         tokenizer: its vocabulary.
         table: the concepts whose names and training nouns count.
         teacher: told of the synonyms, and changed by that.
         config: how long; no steps change nothing.
         seed: of the batches.
-        device: where the model lies.
 
     Returns:
         Mean cosine to the targets over the last steps, nan where there are none.
@@ -92,7 +87,6 @@ def learn_synonyms(
     teacher.hold_together(same_things(table), steps=config.teacher_steps, seed=seed)
     targets = synonym_targets(model.eval(), tokenizer, table, teacher, config, seed=seed)
     tower = text_parameters(model)
-    needs = [p.requires_grad for p in tower]
     for parameter in tower:
         parameter.requires_grad_(True)
     optimizer = torch.optim.AdamW(tower, lr=config.rate, betas=(0.9, 0.98), weight_decay=0.01)
@@ -101,17 +95,7 @@ def learn_synonyms(
     for step in tqdm(range(config.steps), desc="synonyms", disable=not sys.stderr.isatty()):
         optimizer.param_groups[0]["lr"] = config.rate * rate_factor(step, config.steps, 50)
         texts, wanted = _batch(targets, np.random.default_rng([seed, 17, step]), config.batch)
-        tokens = encode_tokens(tokenizer, texts, context_length=len(model.positional_embedding)).to(device)
-        vectors = normalize(encode_states(model, tokens).float() @ model.text_projection, dim=-1)
-        goal = torch.from_numpy(wanted).to(device)
-        loss = distillation_loss(vectors, goal)
-        (loss + 10.0 * relation_loss(vectors, goal)).backward()
-        nn.utils.clip_grad_norm_(tower, 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        cosines = [*cosines[-49:], 1.0 - loss.item()]
-    for parameter, before in zip(tower, needs, strict=True):
-        parameter.requires_grad_(before)
+        cosines = [*cosines[-49:], imitation_step(model, tokenizer, texts, wanted, optimizer)]
     model.eval()
     return float(np.mean(cosines))
 
@@ -139,27 +123,27 @@ def synonym_targets(
     """
     names, known = names_of(table), table.training_nouns
     phrases, n_core = teacher_phrases(table, teacher.words(), seed=seed)
-    fixed = [*known, *(g for g in GENERIC if g not in known)]
-    others = [p for p in phrases if p not in set(fixed)]
-    n_core_others = n_core - sum(p in set(fixed) for p in phrases[:n_core])
+    fixed = dict.fromkeys((*known, *GENERIC))
+    others = [p for p in phrases if p not in fixed]
+    n_core_others = sum(p not in fixed for p in phrases[:n_core])
     vectors = text_vectors_of(model, tokenizer, [*names, *GENERIC, *others]).astype(np.float32)
     at = dict(zip((*names, *GENERIC), vectors, strict=False))
     owners: dict[str, dict[str, None]] = defaultdict(dict)
     for concept in table.concepts:
         for noun in concept.training_nouns:
             owners[noun][concept.name] = None
-    homes = np.stack([at[n] if n in at else _unit(sum(at[m] for m in owners[n])) for n in known])
-    table_of_teacher = teacher.encode(list(known))
+    homes = np.stack([at[n] if n in at else unit_rows(sum(at[m] for m in owners[n])) for n in known])
+    teacher_knows = teacher.encode(known)
     placed = []
     for start in range(0, len(others), 4096):
-        cosines = teacher.encode(others[start : start + 4096]) @ table_of_teacher.T
+        cosines = teacher.encode(others[start : start + 4096]) @ teacher_knows.T
         best = cosines.max(axis=1, keepdims=True)
         share = np.exp(config.sharpness * (cosines - best))
-        home = _unit(share @ homes)
+        home = unit_rows(share @ homes)
         own = vectors[len(vectors) - len(others) + start :][: len(home)]
         near = np.clip((best - config.near[0]) / (config.near[1] - config.near[0]), 0.0, 1.0)
-        placed.append(_unit((1.0 - near) * own + near * home))
-    stay = np.stack([at[g] for g in fixed[len(known) :]])
+        placed.append(unit_rows((1.0 - near) * own + near * home))
+    stay = np.stack([at[g] for g in list(fixed)[len(known) :]])
     rows = np.concatenate([homes, stay, *placed]).astype(np.float32)
     return SynonymTargets((*fixed, *others), len(fixed), len(fixed) + n_core_others, rows)
 
@@ -173,7 +157,3 @@ def _batch(targets: SynonymTargets, rng: np.random.Generator, count: int) -> tup
     texts = [targets.phrases[int(i)] for i in rows]
     texts = [str(rng.choice(TEMPLATES)).format(t) if rng.random() < 0.5 else t for t in texts]
     return texts, targets.vectors[rows]
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-9)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from jaxtyping import Float32
 from torch import nn
 from torch.nn.functional import normalize
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -122,20 +123,9 @@ def fit_text_tower(
         rate = config.text_rate * rate_factor(step, config.text_steps, config.warmup_steps)
         optimizer.param_groups[0]["lr"] = rate
         texts, targets = phrase_batch(space, np.random.default_rng([config.seed, 11, step]), config.text_batch)
-        tokens = encode_tokens(tokenizer, texts, context_length=config.model.context_length).to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.bfloat16):
-            states = encode_states(model, tokens)
-        vectors, wanted = (
-            normalize(states.float() @ model.text_projection, dim=-1),
-            torch.from_numpy(targets).to(device),
-        )
-        loss = distillation_loss(vectors, wanted)
-        (loss + 10.0 * relation_loss(vectors, wanted)).backward()
-        nn.utils.clip_grad_norm_(tower, 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        cosine = imitation_step(model, tokenizer, texts, targets, optimizer, bfloat16=config.bfloat16)
         average.update_parameters(tower)
-        cosines = [*cosines[-49:], 1.0 - loss.item()]
+        cosines = [*cosines[-49:], cosine]
         last = step + 1 == config.text_steps
         if last or time.monotonic() - saved > config.checkpoint_seconds:
             state = {name: part.state_dict() for name, part in parts.items()}
@@ -148,6 +138,38 @@ def fit_text_tower(
         for parameter, mean in zip(tower, average.module, strict=True):
             parameter.copy_(mean)
     return float(np.mean(cosines)) if cosines else float("nan")
+
+
+def imitation_step(
+    model: nn.Module,
+    tokenizer: Tokenizer,
+    texts: list[str],
+    targets: Float32[np.ndarray, "n d"],
+    optimizer: torch.optim.Optimizer,
+    *,
+    bfloat16: bool = False,
+) -> float:
+    """One step of a text tower towards the vectors that some texts shall have; returns the mean cosine before it.
+
+    Args:
+        model: its text tower learns.
+        tokenizer: its vocabulary.
+        texts: what it reads.
+        targets: unit vectors.
+        optimizer: holds the parameters of the tower, and its rate.
+        bfloat16: run the transformer in bfloat16 autocast.
+    """
+    device = model.text_projection.device
+    tokens = encode_tokens(tokenizer, texts, context_length=len(model.positional_embedding)).to(device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+        states = encode_states(model, tokens)
+    vectors, wanted = normalize(states.float() @ model.text_projection, dim=-1), torch.from_numpy(targets).to(device)
+    loss = distillation_loss(vectors, wanted)
+    (loss + 10.0 * relation_loss(vectors, wanted)).backward()
+    nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 1.0)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return 1.0 - loss.item()
 
 
 def rate_factor(step: int, steps: int, warmup: int) -> float:

@@ -76,9 +76,7 @@ def train(config: ClipTrainConfig, *, stop_step: int | None = None) -> ClipTrain
     with without_last_layer(model.visual):
         features = image_features(model.visual, pool, config, device)
     align(model.eval(), tokenizer, names, features, pool.concepts, config.align, seed=config.seed)
-    learn_synonyms(
-        model, tokenizer, table, load_teacher(config.teacher), config.synonyms, seed=config.seed, device=device
-    )
+    learn_synonyms(model, tokenizer, table, load_teacher(config.teacher), config.synonyms, seed=config.seed)
     model.to("cpu").requires_grad_(False)
     seconds = time.monotonic() - started + earlier
     return ClipTrainResult(model, tokenizer, table, space, fit, seconds, len(pool))

@@ -12,7 +12,8 @@ from voxlang.core.errors import QueryError
 from voxlang.core.levels import LEVELS, Level, level_from_name
 from voxlang.embed.types import require_same_encoder
 from voxlang.geometry.grid import VolumeGrid, transform_points
-from voxlang.query.config import PEAK, QueryConfig
+from voxlang.query.config import QueryConfig
+from voxlang.query.peak import peak_of, with_peak_of
 from voxlang.query.text import TextQuery
 from voxlang.semantics.field import SemanticField, points_of_voxels
 from voxlang.semantics.lifting import LiftedMasks
@@ -109,32 +110,23 @@ def relevancy_of_masks(lifted: LiftedMasks, query: TextQuery) -> Float32[np.ndar
         [lifted.quantity(per_mask.T, level)[0].T for level, per_mask in zip(LEVELS, per_level, strict=True)]
     )
     if query.known is not None and len(lifted.voxel):
-        shared = np.sqrt(per_level[Level.SMALL] * _shared_with_names(lifted.vectors, query))
+        shared = np.sqrt(per_level[Level.SMALL] * _shared_with_names(lifted.vectors, query.known, query))
         small = lifted.quantity(shared.T, Level.SMALL)[0].T
-        relevancy[Level.SMALL] = _with_peak_of(relevancy[Level.SMALL], small)
+        relevancy[Level.SMALL] = with_peak_of(relevancy[Level.SMALL], small)
     return relevancy
 
 
-def _shared_with_names(vectors: Float32[np.ndarray, "m d"], query: TextQuery) -> Float32[np.ndarray, "p m"]:
+def _shared_with_names(
+    vectors: Float32[np.ndarray, "m d"], known: Float32[np.ndarray, "w d"], query: TextQuery
+) -> Float32[np.ndarray, "p m"]:
     """Share of each prompt in masks, in a softmax over itself, the negatives, and the known names that mean another
     thing; a name nearer to the prompt than `_SAME` means the same and takes no part."""
-    assert query.known is not None
-    scores = query.temperature * np.concatenate([query.known, query.negatives]) @ vectors.T
-    same = query.vectors @ query.known.T > _SAME
+    names, negatives = (query.temperature * texts @ vectors.T for texts in (known, query.negatives))
     out = np.empty((len(query.prompts), len(vectors)), np.float32)
     for p, own in enumerate(query.temperature * query.vectors @ vectors.T):
-        others = np.concatenate([scores[: same.shape[1]][~same[p]], scores[same.shape[1] :]])
-        out[p] = np.exp(own - np.logaddexp(own, np.logaddexp.reduce(others, axis=0)))
+        others = names[known @ query.vectors[p] <= _SAME]
+        out[p] = np.exp(own - np.logaddexp.reduce(np.concatenate([own[None], others, negatives]), axis=0))
     return out
-
-
-def _with_peak_of(
-    relevancy: Float32[np.ndarray, "p v"], other: Float32[np.ndarray, "p v"]
-) -> Float32[np.ndarray, "p v"]:
-    """The other, stretched until the peak of each prompt is that of its relevancy: whether a thing is found at all is
-    still a matter of the negatives."""
-    peaks = [np.quantile(rows, PEAK, axis=-1, keepdims=True) for rows in (relevancy, other)]
-    return np.clip(other * (peaks[0] / np.maximum(peaks[1], 1e-6)), 0.0, 1.0).astype(np.float32)
 
 
 def relevancy_of_field(
@@ -225,12 +217,12 @@ def _cuts(relevancy: Float32[np.ndarray, "3 p v"], config: QueryConfig) -> Float
     """Relevancy from which each prompt selects on each level: halfway between its mean and its peak, within shares of
     the peak, and on the whole level the lower share; the threshold where the peak is below that.
 
-    The peak is the quantile `PEAK`. A whole is most of what is shown, so halfway from its mean would be inside it. A
-    relevancy is a number of its prompt: what a model knows well reaches 0.95 on its part and 0.6 on half of the rest,
-    what it knows less well 0.6 on its part.
+    The peak is the quantile `voxlang.query.peak.PEAK`. A whole is most of what is shown, so halfway from its mean would
+    be inside it. A relevancy is a number of its prompt: what a model knows well reaches 0.95 on its part and 0.6 on
+    half of the rest, what it knows less well 0.6 on its part.
     """
     low, high = config.peak_share
-    peak = np.quantile(relevancy, PEAK, axis=-1)
+    peak = peak_of(relevancy)
     cuts = np.clip(0.5 * (relevancy.mean(axis=-1) + peak), low * peak, high * peak)
     cuts[Level.WHOLE] = low * peak[Level.WHOLE]
     return np.where((peak > config.threshold) & (high > 0), cuts, config.threshold).astype(np.float32)

@@ -10,8 +10,6 @@ CANONICAL_NEGATIVES = ("object", "things", "stuff", "texture")
 """What a prompt must beat everywhere (LERF, arXiv 2303.09553, section 3.4)."""
 QUERY_TEMPLATES = ("{}", "a rendering of the {}", "the {} of a volume")
 """Sentences around a prompt."""
-PEAK = 0.999
-"""Quantile of a prompt's relevancies that counts as its peak."""
 
 
 class QueryConfig(BaseModel):
@@ -44,7 +42,7 @@ class QueryConfig(BaseModel):
     """Factor on cosines before the softmax; 0 takes the encoder's own logit scale."""
     known_names: bool = True
     """Whether, on the small level, a prompt shares each mask with all the names that the encoder was taught to tell
-    apart, if it brings any."""
+    apart, if it brings any; the field answers without them."""
     min_share: float = Field(default=5e-4, ge=0, lt=1)
     """A selection smaller than this share of the visible voxels counts as not found."""
     compete: bool = True

@@ -20,7 +20,8 @@ from scipy.sparse import coo_matrix, csr_matrix, diags
 from scipy.sparse.linalg import cg
 
 from voxlang.geometry.grid import VolumeGrid
-from voxlang.query.config import PEAK, QueryConfig
+from voxlang.query.config import QueryConfig
+from voxlang.query.peak import with_peak_of
 from voxlang.semantics.contrast import shown_range
 
 _UNSEEN = 0.1
@@ -74,8 +75,7 @@ def spread_relevancy(
         if unsolved:
             prompt = config.prompts[row[1]]
             warnings.warn(f"relevancy of {prompt!r} has not come to rest after {unsolved} steps", stacklevel=2)
-        stretch = np.quantile(start, PEAK) / max(float(np.quantile(found, PEAK)), 1e-6)
-        out[row] = np.clip(stretch * found, 0.0, 1.0)
+        out[row] = with_peak_of(start, found)
     return out
 
 

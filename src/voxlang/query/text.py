@@ -52,7 +52,7 @@ def embed_query(encoder: ImageTextEncoder, config: QueryConfig) -> TextQuery:
             where="query",
             do="leave both at their defaults or correct them",
         )
-    known = encoder.known_names if config.known_names else ()
+    known = encoder.known_names if config.known_names and config.source == "masks" else ()
     texts = [t.format(p) for p in (*prompts, *config.negatives, *known) for t in config.templates]
     vectors = encoder.encode_texts(texts).reshape(-1, len(config.templates), encoder.id.dim).mean(axis=1)
     vectors = (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
