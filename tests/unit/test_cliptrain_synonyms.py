@@ -90,6 +90,15 @@ def test_where_phrases_shall_lie_by_hand(model):
     np.testing.assert_allclose(np.stack([at[p] for p in far]), own(*far), atol=1e-5)
 
 
+def test_texts_come_in_an_order_that_says_what_stays(model):
+    targets = synonym_targets(*model, TABLE, HashTeacher(), CONFIG, seed=0)
+    assert set(targets.phrases[: targets.n_stay]) == {*names_of(TABLE), *GENERIC}
+    assert set(targets.phrases[targets.n_stay : targets.n_known]) == {"nippers", "left globe"}
+    core = set(targets.phrases[targets.n_known : targets.n_core])
+    assert "talon" in core and len(set(targets.phrases)) == len(targets.phrases) == targets.n_core
+    assert targets.vectors.shape == (targets.n_core, 16)
+
+
 def test_a_text_tower_brings_synonyms_to_names_that_stay(model):
     model, tokenizer = model
     texts = ["claws", "nippers", "crab", "object"]

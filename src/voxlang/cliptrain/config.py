@@ -95,15 +95,15 @@ class SynonymsConfig(BaseModel):
 
     teacher_steps: int = Field(150, ge=0)
     """Steps in which the teacher is told which nouns mean the same."""
-    steps: int = Field(900, ge=0)
+    steps: int = Field(1200, ge=0)
     """Steps of the text tower; 0 leaves it as it is."""
     rate: float = Field(5e-4, gt=0)
     """Its highest rate."""
-    batch: int = Field(256, ge=4)
+    batch: int = Field(256, ge=5)
     """Texts per step."""
-    near: tuple[float, float] = (0.35, 0.7)
+    near: tuple[float, float] = (0.55, 0.75)
     """Cosines to the nearest known noun, in the teacher: below the first a phrase stays where it is, from the second on
-    it moves all the way to the names of such nouns."""
+    it moves all the way to the names of such nouns. Lower ones bring absent things to names as well."""
     sharpness: float = Field(25.0, gt=0)
     """Factor on cosines in the share of each known noun."""
 

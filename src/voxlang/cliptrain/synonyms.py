@@ -36,9 +36,12 @@ class SynonymTargets:
     """Phrases and the vectors that the text tower shall have for them."""
 
     phrases: tuple[str, ...]
-    """Known nouns and general texts first, then the other core phrases of the teacher, then its wide vocabulary."""
+    """Names and general texts, then the other known nouns, then the other core phrases of the teacher, then its wide
+    vocabulary."""
+    n_stay: int
+    """How many are names and general texts, which stay where they are."""
     n_known: int
-    """How many are known nouns and general texts."""
+    """How many are these or other known nouns."""
     n_core: int
     """How many are these or other core phrases."""
     vectors: Float32[np.ndarray, "n d"]
@@ -122,17 +125,20 @@ def synonym_targets(
         seed: of the phrases that are drawn.
     """
     names, known = names_of(table), table.training_nouns
+    stay = tuple(dict.fromkeys((*names, *GENERIC)))
+    told = [n for n in known if n not in set(stay)]
     phrases, n_core = teacher_phrases(table, teacher.words(), seed=seed)
-    fixed = dict.fromkeys((*known, *GENERIC))
-    others = [p for p in phrases if p not in fixed]
-    n_core_others = sum(p not in fixed for p in phrases[:n_core])
-    vectors = text_vectors_of(model, tokenizer, [*names, *GENERIC, *others]).astype(np.float32)
-    at = dict(zip((*names, *GENERIC), vectors, strict=False))
+    taken = {*stay, *told}
+    others = [p for p in phrases if p not in taken]
+    n_core_others = sum(p not in taken for p in phrases[:n_core])
+    vectors = text_vectors_of(model, tokenizer, [*stay, *others]).astype(np.float32)
+    at = dict(zip(stay, vectors, strict=False))
     owners: dict[str, dict[str, None]] = defaultdict(dict)
     for concept in table.concepts:
         for noun in concept.training_nouns:
             owners[noun][concept.name] = None
-    homes = np.stack([at[n] if n in at else unit_rows(sum(at[m] for m in owners[n])) for n in known])
+    at |= {n: unit_rows(sum(at[m] for m in owners[n])) for n in told}
+    homes = np.stack([at[n] for n in known])
     teacher_knows = teacher.encode(known)
     placed = []
     for start in range(0, len(others), 4096):
@@ -140,18 +146,19 @@ def synonym_targets(
         best = cosines.max(axis=1, keepdims=True)
         share = np.exp(config.sharpness * (cosines - best))
         home = unit_rows(share @ homes)
-        own = vectors[len(vectors) - len(others) + start :][: len(home)]
+        own = vectors[len(stay) + start :][: len(home)]
         near = np.clip((best - config.near[0]) / (config.near[1] - config.near[0]), 0.0, 1.0)
         placed.append(unit_rows((1.0 - near) * own + near * home))
-    stay = np.stack([at[g] for g in list(fixed)[len(known) :]])
-    rows = np.concatenate([homes, stay, *placed]).astype(np.float32)
-    return SynonymTargets((*fixed, *others), len(fixed), len(fixed) + n_core_others, rows)
+    fixed = (*stay, *told)
+    rows = np.concatenate([np.stack([at[p] for p in fixed]), *placed]).astype(np.float32)
+    return SynonymTargets((*fixed, *others), len(stay), len(fixed), len(fixed) + n_core_others, rows)
 
 
 def _batch(targets: SynonymTargets, rng: np.random.Generator, count: int) -> tuple[list[str], np.ndarray]:
-    """Half known nouns, a quarter other core phrases, a quarter of the wide vocabulary; half of all in a template."""
-    bounds = (0, targets.n_known, targets.n_core, len(targets.phrases))
-    sizes = (count // 2, count // 4, count - count // 2 - count // 4)
+    """Two fifths texts that stay, a fifth each of the three other sorts; half of all in a template."""
+    bounds = (0, targets.n_stay, targets.n_known, targets.n_core, len(targets.phrases))
+    fifth = count // 5
+    sizes = (count - 3 * fifth, fifth, fifth, fifth)
     drawn = [rng.integers(a, b, n) for a, b, n in zip(bounds, bounds[1:], sizes, strict=False) if b > a]
     rows = np.concatenate(drawn)
     texts = [targets.phrases[int(i)] for i in rows]

@@ -21,7 +21,7 @@ from scipy.sparse.linalg import cg
 
 from voxlang.geometry.grid import VolumeGrid
 from voxlang.query.config import QueryConfig
-from voxlang.query.peak import with_peak_of
+from voxlang.query.peak import peak_of, with_peak_of, with_top_of
 from voxlang.semantics.contrast import shown_range
 
 _UNSEEN = 0.1
@@ -42,14 +42,15 @@ def spread_relevancy(
     grid: VolumeGrid,
     config: QueryConfig,
 ) -> Float32[np.ndarray, "3 p v"]:
-    """Let relevancy spread among visible voxels of like value; the peak of each prompt keeps its height.
+    """Let relevancy spread among visible voxels of like value; the top of each prompt keeps its height.
 
     Each level and prompt solves ``c x - div(g L^2 grad x) = c r``: `c` is the confidence in the relevancy `r` of a
     voxel, `g` falls from 1 to nearly 0 with the difference of two neighbours' values over `spread_value` of the range
     of visible values, and `L` is the distance `spread`, over which evidence fades where values are all alike. So
     neither the unit of the values nor a few extreme ones change the answer. Averages have lower peaks, and the
     bones of a noisy scan would sink below the threshold that decides whether anything is found at all: so `x` is
-    stretched until its peak is that of `r`.
+    stretched until as many voxels reach the peak of `r` as were near it (`voxlang.query.peak`), or, where that peak is
+    below the threshold, until the peaks are the same, so that what was not found is not found.
 
     Args:
         relevancy: per level, prompt and voxel.
@@ -57,7 +58,7 @@ def spread_relevancy(
         seen: weight that views gave to each, see `LiftedMasks.seen`.
         values: scalar values, in any unit.
         grid: the grid of voxels and values.
-        config: `spread` (0 leaves everything as it is) and `spread_value`.
+        config: `spread` (0 leaves everything as it is), `spread_value` and `threshold`.
     """
     from tqdm import tqdm
 
@@ -75,7 +76,8 @@ def spread_relevancy(
         if unsolved:
             prompt = config.prompts[row[1]]
             warnings.warn(f"relevancy of {prompt!r} has not come to rest after {unsolved} steps", stacklevel=2)
-        out[row] = with_peak_of(start, found)
+        found_at_all = peak_of(start) > config.threshold
+        out[row] = with_top_of(start, found) if found_at_all else with_peak_of(start, found)
     return out
 
 
