@@ -16,7 +16,7 @@ from voxlang.cliptrain.crops_data import CropPool, load_crops
 from voxlang.cliptrain.image_tower import ImageFit, fit_image_tower, image_features
 from voxlang.cliptrain.model import build_image_tower, build_model, start_from_model
 from voxlang.cliptrain.synonyms import learn_synonyms
-from voxlang.cliptrain.teacher import TeacherSpace, load_teacher, teacher_space
+from voxlang.cliptrain.teacher import Teacher, TeacherSpace, load_teacher, teacher_space
 from voxlang.cliptrain.text_tower import fit_text_tower, start_from_words, stored_text
 from voxlang.cliptrain.tokenizer import make_tokenizer
 from voxlang.core.device import device_of
@@ -63,7 +63,8 @@ def train(config: ClipTrainConfig, *, stop_step: int | None = None) -> ClipTrain
     crops = load_crops(config)
     table = ConceptTable((c.family, c.tree) for c in crops)
     pool = CropPool(crops, table, bonsai_share=config.bonsai_share, image_size=config.model.image_size)
-    model, tokenizer, space = _start(config, table)
+    teacher = load_teacher(config.teacher)
+    model, tokenizer, space = _start(config, table, teacher)
     model.to(device)
     fit_text_tower(model, tokenizer, space, config, device)
     names = whitened_names(model.eval(), tokenizer, table, shrink=config.align.shrink)
@@ -76,16 +77,15 @@ def train(config: ClipTrainConfig, *, stop_step: int | None = None) -> ClipTrain
     with without_last_layer(model.visual):
         features = image_features(model.visual, pool, config, device)
     align(model.eval(), tokenizer, names, features, pool.concepts, config.align, seed=config.seed)
-    learn_synonyms(model, tokenizer, table, load_teacher(config.teacher), config.synonyms, seed=config.seed)
+    learn_synonyms(model, tokenizer, table, teacher, config.synonyms, seed=config.seed)
     model.to("cpu").requires_grad_(False)
     seconds = time.monotonic() - started + earlier
     return ClipTrainResult(model, tokenizer, table, space, fit, seconds, len(pool))
 
 
-def _start(config: ClipTrainConfig, table: ConceptTable) -> tuple[nn.Module, Tokenizer, TeacherSpace]:
+def _start(config: ClipTrainConfig, table: ConceptTable, teacher: Teacher) -> tuple[nn.Module, Tokenizer, TeacherSpace]:
     """The model before its first step, or with the vocabulary and the axes of a text tower begun earlier."""
     run_dir = Path(config.run_dir)
-    teacher = load_teacher(config.teacher)
     stored = stored_text(run_dir)
     axes = stored and (stored.axes, stored.mean)
     space = teacher_space(table, teacher, dim=config.model.embed_dim, cache=run_dir, axes=axes, seed=config.seed)
