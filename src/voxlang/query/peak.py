@@ -26,15 +26,19 @@ def with_peak_of(before: Float[np.ndarray, "*a v"], after: Float[np.ndarray, "*a
     return _stretched(after, peak_of(before), peak_of(after))
 
 
-def with_top_of(before: Float[np.ndarray, "*a v"], after: Float[np.ndarray, "*a v"]) -> Float32[np.ndarray, "*a v"]:
+def with_top_of(
+    before: Float[np.ndarray, "*a v"], after: Float[np.ndarray, "*a v"], *, threshold: float
+) -> Float32[np.ndarray, "*a v"]:
     """What relevancy became, stretched until as many voxels reach the peak of each prompt as were near it, at most 1.
 
     Averages among neighbours lower a small thing more than a large one, whose inside stays as it was: how many voxels
     were near the peak tells which it is. Near is within a tenth of it; as many voxels count as lie above the peak at
-    least, and a tenth of all at most.
+    least, and a tenth of all at most. Of a prompt whose peak is not above the threshold no more count than lie above
+    the peak, so that what was not found is not found.
     """
     peak = peak_of(before)
     near = np.clip((before >= _NEAR * peak[..., None]).mean(axis=-1), 1.0 - PEAK, _MOST)
+    near = np.where(peak > threshold, near, 1.0 - PEAK)
     reached = np.empty(peak.shape)
     for row in np.ndindex(peak.shape):
         reached[row] = np.quantile(after[row], 1.0 - near[row])

@@ -21,7 +21,7 @@ from scipy.sparse.linalg import cg
 
 from voxlang.geometry.grid import VolumeGrid
 from voxlang.query.config import QueryConfig
-from voxlang.query.peak import peak_of, with_peak_of, with_top_of
+from voxlang.query.peak import with_top_of
 from voxlang.semantics.contrast import shown_range
 
 _UNSEEN = 0.1
@@ -76,8 +76,7 @@ def spread_relevancy(
         if unsolved:
             prompt = config.prompts[row[1]]
             warnings.warn(f"relevancy of {prompt!r} has not come to rest after {unsolved} steps", stacklevel=2)
-        found_at_all = peak_of(start) > config.threshold
-        out[row] = with_top_of(start, found) if found_at_all else with_peak_of(start, found)
+        out[row] = with_top_of(start, found, threshold=config.threshold)
     return out
 
 
