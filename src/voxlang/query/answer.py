@@ -20,6 +20,8 @@ from voxlang.semantics.lifting import LiftedMasks
 
 _KEPT = 0.25
 """Share of its selection that rivals must leave to a prompt, or it is answered on another level."""
+_ROUNDS, _WAY = 12, 0.6
+"""Of the cuts: rounds of the iteration, and the way from the mean of what is left to the peak."""
 _SAME = 0.5
 """Cosine of two texts from which they mean the same; 0.3 and 0.7 answer development phantoms alike."""
 
@@ -214,16 +216,25 @@ def answer_query(
 
 
 def _cuts(relevancy: Float32[np.ndarray, "3 p v"], config: QueryConfig) -> Float32[np.ndarray, "3 p"]:
-    """Relevancy from which each prompt selects on each level: halfway between its mean and its peak, within shares of
-    the peak, and on the whole level the lower share; the threshold where the peak is below that.
+    """Relevancy from which each prompt selects on each level: six tenths of the way from the mean of what it leaves to
+    its peak, within shares of the peak, and on the whole level the lower share; the threshold where the peak is below
+    that.
 
-    The peak is the quantile `voxlang.query.peak.PEAK`. A whole is most of what is shown, so halfway from its mean would
-    be inside it. A relevancy is a number of its prompt: what a model knows well reaches 0.95 on its part and 0.6 on
-    half of the rest, what it knows less well 0.6 on its part.
+    The peak is the quantile `voxlang.query.peak.PEAK`; the mean of what lies below a cut is found by iteration from the
+    mean of all. A whole is most of what is shown, so a cut between would be inside it. A relevancy is a number of its
+    prompt: what a model knows well reaches 0.95 on its part and 0.6 on half of the rest, what it knows less well 0.6 on
+    its part.
+
+    Source: the iteration is that of Ridler and Calvard 1978, "Picture thresholding using an iterative selection
+    method", with the peak in place of the mean of what is selected.
     """
     low, high = config.peak_share
     peak = peak_of(relevancy)
-    cuts = np.clip(0.5 * (relevancy.mean(axis=-1) + peak), low * peak, high * peak)
+    rest = relevancy.mean(axis=-1)
+    for _ in range(_ROUNDS):
+        cuts = np.clip(rest + _WAY * (peak - rest), low * peak, high * peak)
+        left = relevancy < cuts[..., None]
+        rest = relevancy.sum(axis=-1, where=left) / np.maximum(left.sum(axis=-1), 1)
     cuts[Level.WHOLE] = low * peak[Level.WHOLE]
     return np.where((peak > config.threshold) & (high > 0), cuts, config.threshold).astype(np.float32)
 
