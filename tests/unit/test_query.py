@@ -301,7 +301,7 @@ def test_a_voxel_far_below_the_peak_is_not_meant():
     relevancy[Level.PART, 0, 20:40] = 0.6  # above one half, but 0.63 of the peak
     (result,) = answer_query(relevancy, np.arange(60), GRID, text, config)
     assert np.flatnonzero(result.selected).tolist() == list(range(20))
-    by_hand = ((0.95 + 0.6) / 3 + 0.95) / 2  # halfway between mean and peak
+    by_hand = 0.3 + 0.6 * (0.95 - 0.3)  # six tenths of the way from the mean of the other forty to the peak
     assert result.cut == pytest.approx(by_hand) and result.as_dict()["cut"] == round(by_hand, 4)
     text, config = query("left", peak_share=(0, 0))
     (result,) = answer_query(relevancy, np.arange(60), GRID, text, config)
@@ -310,15 +310,16 @@ def test_a_voxel_far_below_the_peak_is_not_meant():
 
 def test_the_cut_stays_within_shares_of_the_peak():
     text, config = query("left")
-    relevancy = np.full((3, 1, 60), 0.9, np.float32)  # a mean near the peak: 0.8 of the peak, not 0.92
+    relevancy = np.full((3, 1, 60), 0.9, np.float32)  # what is left is near the peak: 0.8 of the peak, not 0.84
     relevancy[Level.PART, 0, :4] = 0.94
     relevancy[Level.PART, 0, 40:] = 0.7
     (result,) = answer_query(relevancy, np.arange(60), GRID, text, config.model_copy(update={"level": "part"}))
     assert result.cut == pytest.approx(0.8 * 0.94, rel=1e-4) and int(result.selected.sum()) == 40
-    relevancy = np.zeros((3, 1, 60), np.float32)  # a mean of next to nothing: 0.6 of the peak, not half of it
+    relevancy = np.zeros((3, 1, 60), np.float32)  # next to nothing is left: 0.6 of the peak
     relevancy[Level.PART, 0, :2], relevancy[Level.PART, 0, 2:4] = 0.9, 0.5
     (result,) = answer_query(relevancy, np.arange(60), GRID, text, config)
-    assert result.cut == pytest.approx(0.6 * 0.9, rel=1e-4) and int(result.selected.sum()) == 2
+    by_hand = 0.6 * 0.9 + 0.4 * (2 * 0.5 / 58)
+    assert result.cut == pytest.approx(by_hand, rel=1e-4) and int(result.selected.sum()) == 2
     relevancy *= 0.5  # nothing passes one half: not found, however it stands out
     (result,) = answer_query(relevancy, np.arange(60), GRID, text, config)
     assert not result.found

@@ -101,7 +101,7 @@ class SynonymsConfig(BaseModel):
     """Its highest rate."""
     batch: int = Field(256, ge=5)
     """Texts per step."""
-    near: tuple[float, float] = (0.55, 0.75)
+    near: tuple[float, float] = (0.35, 0.7)
     """Cosines to the nearest known noun, in the teacher: below the first a phrase stays where it is, from the second on
     it moves all the way to the names of such nouns. Lower ones bring absent things to names as well."""
     sharpness: float = Field(25.0, gt=0)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float32
 
 from voxlang.core.artifacts import write_json
 from voxlang.core.errors import QueryError
@@ -19,7 +20,9 @@ from voxlang.query.answer import QueryResult, answer_query, label_map, relevancy
 from voxlang.query.config import QueryConfig
 from voxlang.query.highlight import best_shot, highlight_pictures, prompt_color
 from voxlang.query.spread import spread_relevancy
-from voxlang.query.text import embed_query
+from voxlang.query.text import TextQuery, embed_query
+from voxlang.semantics.field import SemanticField
+from voxlang.semantics.lifting import LiftedMasks
 from voxlang.semantics.store import load_lifted, load_semantics
 from voxlang.volume.write import save_label_map, save_scalar_map
 
@@ -51,17 +54,39 @@ def run_infer(run: Run, *, stage2: Stage2Result | None = None) -> InferResult:
         lifted = stage2.lifted if stage2 else load_lifted(lifted_path(run))
         plan = stage2.plan if stage2 else plan_views(run)
         query = embed_query(load_encoder(run.config.embed), config)
-        if config.source == "masks":
-            relevancy = relevancy_of_masks(lifted, query)
-        else:
+        field = None
+        if config.source == "field":
             field = stage2.field if stage2 else load_semantics(run.folder.semantics_path, device=run.device)[0]
-            relevancy = relevancy_of_field(field, query, plan.volume.values, lifted.voxel)
-        relevancy = spread_relevancy(relevancy, lifted.voxel, lifted.seen, plan.volume.values, lifted.grid, config)
+        relevancy = relevancy_of_query(lifted, plan.volume.values, query, config, field=field)
         results = answer_query(relevancy, lifted.voxel, lifted.grid, query, config)
         outputs = write_answers(run, results, config)
     with run.clock.stage("highlights"):
         pictures = draw_highlights(run, plan, results, outputs)
     return InferResult(results, pictures, outputs)
+
+
+def relevancy_of_query(
+    lifted: LiftedMasks,
+    values: Float32[np.ndarray, "z y x"],
+    query: TextQuery,
+    config: QueryConfig,
+    *,
+    field: SemanticField | None = None,
+) -> Float32[np.ndarray, "3 p v"]:
+    """Relevancy per level and prompt at the visible voxels, spread among like values.
+
+    Args:
+        lifted: the masks of the views on the voxels.
+        values: of the volume that was shown, on the grid of the lifting.
+        query: the embedded prompts.
+        config: how relevancy spreads.
+        field: asked in place of the masks.
+    """
+    if field is None:
+        relevancy = relevancy_of_masks(lifted, query)
+    else:
+        relevancy = relevancy_of_field(field, query, values, lifted.voxel)
+    return spread_relevancy(relevancy, lifted.voxel, lifted.seen, values, lifted.grid, config)
 
 
 def query_config(run: Run) -> QueryConfig:

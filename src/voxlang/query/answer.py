@@ -20,8 +20,8 @@ from voxlang.semantics.lifting import LiftedMasks
 
 _KEPT = 0.25
 """Share of its selection that rivals must leave to a prompt, or it is answered on another level."""
-_ROUNDS, _WAY = 12, 0.6
-"""Of the cuts: rounds of the iteration, and the way from the mean of what is left to the peak."""
+_ROUNDS = 12
+"""Rounds in which the cuts are found."""
 _SAME = 0.5
 """Cosine of two texts from which they mean the same; 0.3 and 0.7 answer development phantoms alike."""
 
@@ -216,14 +216,13 @@ def answer_query(
 
 
 def _cuts(relevancy: Float32[np.ndarray, "3 p v"], config: QueryConfig) -> Float32[np.ndarray, "3 p"]:
-    """Relevancy from which each prompt selects on each level: six tenths of the way from the mean of what it leaves to
-    its peak, within shares of the peak, and on the whole level the lower share; the threshold where the peak is below
-    that.
+    """Relevancy from which each prompt selects on each level: the lower share of the way from the mean of what it
+    leaves to its peak, at most the upper share of the peak, and on the whole level the lower share of the peak; the
+    threshold where the peak is below that.
 
-    The peak is the quantile `voxlang.query.peak.PEAK`; the mean of what lies below a cut is found by iteration from the
-    mean of all. A whole is most of what is shown, so a cut between would be inside it. A relevancy is a number of its
-    prompt: what a model knows well reaches 0.95 on its part and 0.6 on half of the rest, what it knows less well 0.6 on
-    its part.
+    The peak is the quantile `voxlang.query.peak.PEAK`; what is left is found by iteration, from all. A whole is most of
+    what is shown, and what it leaves lies near it. A relevancy is a number of its prompt: what a model knows well
+    reaches 0.95 on its part and 0.6 on half of the rest, what it knows less well 0.6 on its part.
 
     Source: the iteration is that of Ridler and Calvard 1978, "Picture thresholding using an iterative selection
     method", with the peak in place of the mean of what is selected.
@@ -231,8 +230,9 @@ def _cuts(relevancy: Float32[np.ndarray, "3 p v"], config: QueryConfig) -> Float
     low, high = config.peak_share
     peak = peak_of(relevancy)
     rest = relevancy.mean(axis=-1)
+    cuts = np.zeros_like(peak)
     for _ in range(_ROUNDS):
-        cuts = np.clip(rest + _WAY * (peak - rest), low * peak, high * peak)
+        cuts = np.minimum(rest + low * (peak - rest), high * peak)
         left = relevancy < cuts[..., None]
         rest = relevancy.sum(axis=-1, where=left) / np.maximum(left.sum(axis=-1), 1)
     cuts[Level.WHOLE] = low * peak[Level.WHOLE]

@@ -35,9 +35,9 @@ class QueryConfig(BaseModel):
     """Change of the value between neighbours that stops it, as a share of the range of what is visible; see
     `voxlang.semantics.contrast`."""
     peak_share: tuple[float, float] = (0.6, 0.8)
-    """Voxels are selected down to halfway between the prompt's mean and its peak, but not to less than the first and
-    not to more than the second of these shares of the peak; on the whole level down to the first share. Two zeros take
-    the threshold for all voxels."""
+    """Voxels are selected from the first share of the way on that leads from the mean of the voxels left out to the
+    prompt's peak, at the latest from the second share of the peak on; on the whole level from the first share of the
+    peak on. Two zeros take the threshold for all voxels."""
     temperature: float = Field(default=0.0, ge=0)
     """Factor on cosines before the softmax; 0 takes the encoder's own logit scale."""
     known_names: bool = True
