@@ -44,8 +44,9 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
+# two test processes: most tests are too small for two threads
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 test-mmseg: setup-mmseg
 	$(BIN_MMSEG)/python -m pytest tests/mmseg
