@@ -164,7 +164,7 @@ class ClipTrainConfig(BaseModel):
     device: str = "auto"
     """cpu, cuda, or auto: cuda where there is one."""
     bfloat16: bool = True
-    """Run the image tower in bfloat16 autocast."""
+    """Run both towers in bfloat16 autocast, where that is quick: see `voxlang.core.device.quick_bfloat16`."""
 
     def image_identity(self) -> dict[str, Any]:
         """What a checkpoint of the image tower must share with a recipe to be continued by it."""

@@ -24,6 +24,7 @@ from voxlang.core.device import device_of
 from voxlang.core.digest import digest_json
 from voxlang.core.joint_optimizer import JointOptimizer
 from voxlang.core.levels import LEVELS
+from voxlang.core.muon import Muon
 from voxlang.core.settings import require_same_identity
 from voxlang.core.weights import load_weights
 from voxlang.embed.dense_encoder import read_tower_file, save_dense_tower
@@ -65,7 +66,7 @@ class _Optimizer(JointOptimizer):
         decay = config.weight_decay
         super().__init__(
             torch.optim.AdamW(adamw, lr=1e-3, betas=(0.9, 0.98), weight_decay=decay, fused=True),
-            torch.optim.Muon(muon, lr=1e-3, weight_decay=decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+            Muon(muon, weight_decay=decay),
         )
         self._all = [*matrices, *others, *neck, *head]
 

@@ -27,6 +27,7 @@ from voxlang.cliptrain.losses import distillation_loss, relation_loss
 from voxlang.cliptrain.teacher import Teacher, TeacherSpace, project
 from voxlang.cliptrain.tokenizer import encode_tokens
 from voxlang.core.artifacts import atomic_path
+from voxlang.core.device import quick_bfloat16
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -157,11 +158,11 @@ def imitation_step(
         texts: what it reads.
         targets: unit vectors.
         optimizer: holds the parameters of the tower, and its rate.
-        bfloat16: run the transformer in bfloat16 autocast.
+        bfloat16: run the transformer in bfloat16 autocast, where that is quick.
     """
     device = model.text_projection.device
     tokens = encode_tokens(tokenizer, texts, context_length=len(model.positional_embedding)).to(device)
-    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16 and quick_bfloat16(device)):
         states = encode_states(model, tokens)
     vectors, wanted = normalize(states.float() @ model.text_projection, dim=-1), torch.from_numpy(targets).to(device)
     loss = distillation_loss(vectors, wanted)

@@ -33,3 +33,10 @@ def device_of(device: str | torch.device, *, where: str = "device") -> torch.dev
             "a CUDA device", got="none that torch can see", where=f"{where}={device}", do="use auto or cpu"
         )
     return found
+
+
+def quick_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is quick there: on a GPU, and on processors with AVX-512; others imitate it, slowly."""
+    import torch
+
+    return device.type != "cpu" or torch.backends.cpu.get_cpu_capability() == "AVX512"

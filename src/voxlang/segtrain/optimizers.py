@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from voxlang.core.joint_optimizer import JointOptimizer
+from voxlang.core.muon import Muon
 from voxlang.segtrain.config import PhaseConfig
 
 RATES = {"decoder": 1.0, "readers": 4.0, "encoder": 1.0, "matrices": 1.0, "auxiliary": 1.0, "neck": 0.01}
@@ -34,11 +35,7 @@ class Optimizers(JointOptimizer):
         ]
         if matrices:
             muon = [{"params": [p for p in groups["encoder"] if id(p) in matrices], "name": "matrices"}]
-            each.append(
-                torch.optim.Muon(
-                    muon, lr=1e-3, weight_decay=weight_decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"
-                )
-            )
+            each.append(Muon(muon, weight_decay=weight_decay))
         super().__init__(*each)
 
     def set_rate(self, rate: float, phase: PhaseConfig) -> None:
