@@ -83,19 +83,21 @@ def run_seed(family: str, seed: int, folder: Path, *, quick: bool = False) -> di
         peer = evaluate_queries([replace(r, selected=everything) for r in answers.results], truth)
         seconds = run.clock.total_seconds()
         config, lifted, encoder = query_config(run), stage2.lifted, load_encoder(run.config.embed)
-        relevancy = np.stack([r.relevancy for r in answers.results], axis=1)
-        solo = config.model_copy(update={"compete": False})
-        alone = answer_query(relevancy, lifted.voxel, lifted.grid, embed_query(encoder, solo), solo)
+        absent, synonyms = absent_prompts(family, seed, truth.tree), first_synonyms(config.prompts, truth)
 
-        def ask(prompts: tuple[str, ...]) -> list[QueryResult]:
-            asked = config.model_copy(update={"prompts": prompts})
-            query = embed_query(encoder, asked)
-            relevancy = relevancy_of_query(lifted, stage2.plan.volume.values, query, asked)
-            return answer_query(relevancy, lifted.voxel, lifted.grid, query, asked)
+        def relevancy_of(prompts: tuple[str, ...]) -> np.ndarray:
+            these = config.model_copy(update={"prompts": prompts})
+            return relevancy_of_query(lifted, stage2.plan.volume.values, embed_query(encoder, these), these)
 
-        absent = absent_prompts(family, seed, truth.tree)
-        strange = ask((*config.prompts, *absent))[-len(absent) :]
-        renamed = evaluate_queries(ask(first_synonyms(config.prompts, truth)), truth)
+        def answer(prompts: tuple[str, ...], relevancy: np.ndarray, *, compete: bool = True) -> list[QueryResult]:
+            these = config.model_copy(update={"prompts": prompts, "compete": compete})
+            return answer_query(relevancy, lifted.voxel, lifted.grid, embed_query(encoder, these), these)
+
+        own = np.stack([r.relevancy for r in answers.results], axis=1)
+        alone = answer(config.prompts, own, compete=False)
+        with_absent = np.concatenate([own, relevancy_of(absent)], axis=1)
+        strange = answer((*config.prompts, *absent), with_absent)[-len(absent) :]
+        renamed = evaluate_queries(answer(synonyms, relevancy_of(synonyms)), truth)
     return {
         "family": family,
         "seed": seed,

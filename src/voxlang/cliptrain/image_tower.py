@@ -20,7 +20,7 @@ from voxlang.cliptrain.model import augmented, image_pixels
 from voxlang.cliptrain.naming import Choices, Names, naming_loss
 from voxlang.cliptrain.text_tower import rate_factor
 from voxlang.core.artifacts import atomic_path
-from voxlang.core.device import quick_bfloat16
+from voxlang.core.device import bfloat16_where_quick
 from voxlang.core.joint_optimizer import JointOptimizer
 from voxlang.core.muon import Muon
 from voxlang.core.settings import require_same_identity
@@ -122,7 +122,7 @@ def fit_image_tower(
         rows = pool.draw(rng, config.batch_size)
         concepts = torch.from_numpy(pool.concepts[rows]).to(device)
         pixels = drawn_pixels(pool, rows, rng, device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.bfloat16 and quick_bfloat16(device)):
+        with bfloat16_where_quick(device, wanted=config.bfloat16):
             features = visual(pixels)
         logits = head(features.float())
         texts, right = (t.to(device) for t in choices.draw(pool.concepts[rows], rng))
@@ -156,6 +156,6 @@ def image_features(
     parts = np.array_split(pool.images, max(1, len(pool) // 256))
     for images in tqdm(parts, desc="features of crops", disable=not sys.stderr.isatty()):
         pixels = image_pixels(torch.from_numpy(images).to(device)).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.bfloat16 and quick_bfloat16(device)):
+        with bfloat16_where_quick(device, wanted=config.bfloat16):
             out.append(visual(pixels).float().numpy(force=True))
     return np.concatenate(out)

@@ -27,7 +27,7 @@ from voxlang.cliptrain.losses import distillation_loss, relation_loss
 from voxlang.cliptrain.teacher import Teacher, TeacherSpace, project
 from voxlang.cliptrain.tokenizer import encode_tokens
 from voxlang.core.artifacts import atomic_path
-from voxlang.core.device import quick_bfloat16
+from voxlang.core.device import bfloat16_where_quick
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -162,7 +162,7 @@ def imitation_step(
     """
     device = model.text_projection.device
     tokens = encode_tokens(tokenizer, texts, context_length=len(model.positional_embedding)).to(device)
-    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16 and quick_bfloat16(device)):
+    with bfloat16_where_quick(device, wanted=bfloat16):
         states = encode_states(model, tokens)
     vectors, wanted = normalize(states.float() @ model.text_projection, dim=-1), torch.from_numpy(targets).to(device)
     loss = distillation_loss(vectors, wanted)

@@ -40,3 +40,10 @@ def quick_bfloat16(device: torch.device) -> bool:
     import torch
 
     return device.type != "cpu" or torch.backends.cpu.get_cpu_capability() == "AVX512"
+
+
+def bfloat16_where_quick(device: torch.device, *, wanted: bool) -> torch.autocast:
+    """Autocast in bfloat16 if it is wanted and quick there; else a context that changes nothing."""
+    import torch
+
+    return torch.autocast(device.type, torch.bfloat16, enabled=wanted and quick_bfloat16(device))

@@ -36,7 +36,9 @@ class Muon(torch.optim.Muon):
                 loss = closure()
         for group in self.param_groups:
             for p in (p for p in group["params"] if p.grad is not None):
-                buffer = self.state[p].setdefault("momentum_buffer", torch.zeros_like(p.grad))
+                if "momentum_buffer" not in self.state[p]:
+                    self.state[p]["momentum_buffer"] = torch.zeros_like(p.grad)
+                buffer = self.state[p]["momentum_buffer"]
                 buffer.lerp_(p.grad, 1.0 - group["momentum"])
                 update = orthogonal(
                     p.grad.lerp(buffer, group["momentum"]),

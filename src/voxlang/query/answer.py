@@ -229,12 +229,11 @@ def _cuts(relevancy: Float32[np.ndarray, "3 p v"], config: QueryConfig) -> Float
     """
     low, high = config.peak_share
     peak = peak_of(relevancy)
-    rest = relevancy.mean(axis=-1)
-    cuts = np.zeros_like(peak)
+    cuts = np.full_like(peak, np.inf)
     for _ in range(_ROUNDS):
-        cuts = np.minimum(rest + low * (peak - rest), high * peak)
         left = relevancy < cuts[..., None]
         rest = relevancy.sum(axis=-1, where=left) / np.maximum(left.sum(axis=-1), 1)
+        cuts = np.minimum(rest + low * (peak - rest), high * peak)
     cuts[Level.WHOLE] = low * peak[Level.WHOLE]
     return np.where((peak > config.threshold) & (high > 0), cuts, config.threshold).astype(np.float32)
 
