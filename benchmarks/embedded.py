@@ -18,7 +18,7 @@ import numpy as np
 import tyro
 
 if TYPE_CHECKING:
-    from voxlang.masks.generate import SamGenerator
+    from voxlang.masks.sam_generator import SamGenerator
     from voxlang.pipeline.measures import TextMeasures
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from voxlang.core.errors import ArtifactError, ModelMissingError
-from voxlang.embed.encoder import ImageTextEncoder, load_encoder
+from voxlang.embed.encoder import load_encoder
 from voxlang.embed.settings import EmbedConfig
+from voxlang.embed.types import ImageTextEncoder
 
 TEXTS = ["pot", "green leaves", "pot"]
 

@@ -8,9 +8,10 @@ import pytest
 
 from voxlang.core.errors import ArtifactError, ConfigError, ModelMissingError
 from voxlang.embed.clip_directory import text_settings, train_tokenizer, write_clip_directory
-from voxlang.embed.encoder import ImageTextEncoder, load_encoder
+from voxlang.embed.encoder import load_encoder
 from voxlang.embed.open_clip_encoder import new_clip_model
 from voxlang.embed.settings import EmbedConfig
+from voxlang.embed.types import ImageTextEncoder
 
 CAPTIONS = ["the skull of a head", "green leaves of a bonsai", "a clay pot with soil", "two lungs beside the heart"]
 PREPROCESS = {"mean": [0.5, 0.4, 0.3], "std": [0.25, 0.2, 0.3], "interpolation": "bilinear", "resize_mode": "squash"}

@@ -8,7 +8,7 @@ import torch
 
 from voxlang.core.errors import ConfigError, WeightsError
 from voxlang.masks.build import build_sam2_model, read_sam_config
-from voxlang.masks.generate import SamGenerator
+from voxlang.masks.sam_generator import SamGenerator
 from voxlang.masks.settings import SamSettings
 
 THRESHOLDS = {

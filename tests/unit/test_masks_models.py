@@ -9,8 +9,9 @@ from voxlang.core import places
 from voxlang.core.errors import ConfigError, MaskError, MemoryLimitError, ModelMissingError
 from voxlang.masks.build import build_sam2_model
 from voxlang.masks.fast.grid import points_on_foreground
-from voxlang.masks.generate import SamGenerator, build_sam_generator
+from voxlang.masks.generate import build_sam_generator
 from voxlang.masks.models import RELEASES, config_path, resolve_files
+from voxlang.masks.sam_generator import SamGenerator
 from voxlang.masks.settings import SamSettings
 
 

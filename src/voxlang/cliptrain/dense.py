@@ -29,7 +29,7 @@ from voxlang.core.settings import require_same_identity
 from voxlang.core.weights import load_weights
 from voxlang.embed.dense_encoder import read_tower_file, save_dense_tower
 from voxlang.embed.dense_tower import DenseTower, build_dense_tower, tower_input
-from voxlang.embed.encoder import ImageTextEncoder
+from voxlang.embed.types import ImageTextEncoder
 from voxlang.query.config import CANONICAL_NEGATIVES
 
 CHECKPOINT = "dense.pt"

@@ -14,7 +14,7 @@ from voxlang.core.levels import LEVELS
 
 if TYPE_CHECKING:
     from voxlang.embed.dense_encoder import DenseEncoder
-    from voxlang.embed.encoder import ImageTextEncoder
+    from voxlang.embed.types import ImageTextEncoder
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from voxlang.cliptrain.crops_data import CropPool, cut_crops
 from voxlang.cliptrain.nouns import HELD_OUT, held_out_from_teacher
 from voxlang.embed.crops import averaged_policies
 from voxlang.embed.embed_masks import mean_direction
-from voxlang.embed.encoder import ImageTextEncoder
 from voxlang.embed.settings import CropPolicy
+from voxlang.embed.types import ImageTextEncoder
 from voxlang.masks.types import MaskGenerator
 from voxlang.query.config import CANONICAL_NEGATIVES, QUERY_TEMPLATES
 from voxlang.scenes.buffer import StoredScenes, read_scenes, some_scene_files

@@ -18,7 +18,7 @@ from voxlang.masks.types import MaskSet
 if TYPE_CHECKING:
     import torch
 
-    from voxlang.embed.encoder import ImageTextEncoder
+    from voxlang.embed.types import ImageTextEncoder
 
 
 def dense_features(visual: torch.nn.Module, pixels: torch.Tensor) -> torch.Tensor:

@@ -11,10 +11,9 @@ from jaxtyping import Float32
 from voxlang.core.errors import MaskError
 from voxlang.embed.crops import ViewCrops, averaged_policies
 from voxlang.embed.dense import pooled_vectors
-from voxlang.embed.encoder import ImageTextEncoder
 from voxlang.embed.preprocess import Picture
 from voxlang.embed.settings import NEUTRAL_GREY, CropPolicy
-from voxlang.embed.types import MaskEmbeddings
+from voxlang.embed.types import ImageTextEncoder, MaskEmbeddings
 from voxlang.masks.types import MaskSet
 
 

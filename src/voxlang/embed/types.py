@@ -1,15 +1,16 @@
-"""What the embed room hands out: encoder identities and unit vectors."""
+"""What the embed room hands out: what encoders can do, their identities, and unit vectors."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32, Int16
 
 from voxlang.core.digest import digest_json
 from voxlang.core.errors import EncoderMismatchError
+from voxlang.embed.preprocess import Images, Picture
 
 
 @dataclass(frozen=True)
@@ -83,3 +84,50 @@ class NamedRegions:
     """Row of `vectors` at each pixel and level; -1 outside the object."""
     vectors: Float32[np.ndarray, "n d"]
     """Unit vectors."""
+
+
+@runtime_checkable
+class ImageTextEncoder(Protocol):
+    """Pictures and texts to unit vectors in one space; the same input always gives the same vector."""
+
+    @property
+    def id(self) -> EncoderId:
+        """Identity by content: equal identities mean comparable vectors."""
+        ...
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square picture that the image tower sees, in pixels."""
+        ...
+
+    @property
+    def logit_scale(self) -> float:
+        """Factor that training put on cosines before the softmax or sigmoid (the inverse temperature)."""
+        ...
+
+    @property
+    def known_names(self) -> tuple[str, ...]:
+        """Names of the things that training taught the model to tell apart; none for models that do not say."""
+        ...
+
+    def encode_images(self, images: Images) -> Float32[np.ndarray, "n d"]:
+        """Unit vectors of pictures, float in [0, 1] or bytes in [0, 255]; none give an empty array."""
+        ...
+
+    def encode_texts(self, texts: list[str]) -> Float32[np.ndarray, "n d"]:
+        """Unit vectors of texts; none give an empty array."""
+        ...
+
+
+@runtime_checkable
+class RegionEncoder(Protocol):
+    """Looks at a whole picture and says which regions of it are called differently, in the space of an encoder."""
+
+    @property
+    def digest(self) -> str:
+        """Identity by content: of all that decides the regions of a picture."""
+        ...
+
+    def regions(self, rgb: Picture, inside: Bool[np.ndarray, "h w"]) -> NamedRegions:
+        """Regions of the pixels `inside` on each level, with a unit vector each."""
+        ...

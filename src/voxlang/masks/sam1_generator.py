@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from voxlang.core.device import device_of
 from voxlang.core.digest import digest_json
 from voxlang.core.errors import ConfigError
-from voxlang.masks.generate import SamGenerator
 from voxlang.masks.models import resolve_sam1
+from voxlang.masks.sam_generator import SamGenerator
 from voxlang.masks.settings import SamSettings
 
 if TYPE_CHECKING:

@@ -16,11 +16,13 @@ from voxlang.cliptrain.places import LabelledViews
 from voxlang.core.errors import QueryError
 from voxlang.core.levels import LEVELS
 from voxlang.embed.dense_encoder import DenseEncoder
-from voxlang.embed.encoder import ImageTextEncoder, load_dense_encoder, load_encoder
+from voxlang.embed.encoder import load_dense_encoder, load_encoder
 from voxlang.embed.settings import CropPolicy
+from voxlang.embed.types import ImageTextEncoder
 from voxlang.evaluate.calibration import CalibrationCurve, calibration_curve
-from voxlang.masks.generate import SamGenerator, sam_generator_from_settings
+from voxlang.masks.generate import sam_generator_from_settings
 from voxlang.masks.levels import partition_levels
+from voxlang.masks.sam_generator import SamGenerator
 from voxlang.masks.settings import OBJECT_OPACITY
 from voxlang.masks.types import MaskSet
 from voxlang.pipeline.run import Run

@@ -14,7 +14,8 @@ from voxlang.core.errors import ArtifactError, CacheError
 from voxlang.core.levels import LEVELS
 from voxlang.embed.crops import policy_digest
 from voxlang.embed.embed_masks import embed_views
-from voxlang.embed.encoder import ImageTextEncoder, RegionEncoder, load_dense_encoder, load_encoder
+from voxlang.embed.encoder import load_dense_encoder, load_encoder
+from voxlang.embed.types import ImageTextEncoder, RegionEncoder
 from voxlang.masks.fast.grid import PointCounts, count_points
 from voxlang.masks.fast.parameters import MaskParameters
 from voxlang.masks.generate import sam_generator_from_settings

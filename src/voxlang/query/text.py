@@ -8,8 +8,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from voxlang.core.errors import QueryError
-from voxlang.embed.encoder import ImageTextEncoder
-from voxlang.embed.types import EncoderId
+from voxlang.embed.types import EncoderId, ImageTextEncoder
 from voxlang.query.config import QueryConfig
 
 

@@ -21,7 +21,7 @@ from voxlang.segtrain.shapes import LabelledPicture
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
 
-    from voxlang.masks.generate import SamGenerator
+    from voxlang.masks.sam_generator import SamGenerator
     from voxlang.masks.types import MaskSet
 
 MIN_SHARE = 0.005

@@ -17,8 +17,8 @@ from jaxtyping import Float, Int
 from torch import nn
 
 from voxlang.segtrain.data import Batch
+from voxlang.segtrain.prompt_paths import open_prompts
 from voxlang.segtrain.shapes import KINDS
-from voxlang.segtrain.start import open_prompts
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
