@@ -154,13 +154,10 @@ def read_tower_file(path: Path | str, *, encoder: EncoderId | None) -> tuple[dic
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
+    otherwise = "pass --embed.regions none" if encoder else "name a file that it exported"
+    advice = f"train one{' for these texts' if encoder else ''} with training/train_dense.py, or {otherwise}"
     if not path.is_file():
-        raise ModelMissingError(
-            "the weights of the dense tower",
-            got="no such file",
-            where=str(path),
-            do="train it with training/train_dense.py, or pass --embed.regions none",
-        )
+        raise ModelMissingError("the weights of the dense tower", got="no such file", where=str(path), do=advice)
     try:
         with safe_open(path, "pt") as file:
             about = file.metadata() or {}
@@ -172,12 +169,5 @@ def read_tower_file(path: Path | str, *, encoder: EncoderId | None) -> tuple[dic
     if about.get("kind") != KIND or (encoder is not None and about.get("texts") != encoder.weights_digest):
         got = f"one for texts {about.get('texts')}" if about.get("kind") == KIND else f"a file of {about.get('kind')}"
         wanted = f" for the texts of {encoder.architecture} ({encoder.weights_digest})" if encoder else ""
-        raise ArtifactError(
-            f"a dense tower{wanted}",
-            got=got,
-            where=str(path),
-            do="train it for these texts with training/train_dense.py, or pass --embed.regions none"
-            if encoder
-            else "name a file that training/train_dense.py exported",
-        )
+        raise ArtifactError(f"a dense tower{wanted}", got=got, where=str(path), do=advice)
     return about, state

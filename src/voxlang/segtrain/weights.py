@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from voxlang.checkpoints.reading import read_weights_file
-from voxlang.core.errors import ArtifactError
+from voxlang.embed.dense_encoder import read_tower_file
 
 LOGIT_SCALE = "logit_scale"
 """Key of an exported file's metadata: the factor that its mask logits were multiplied with."""
@@ -28,22 +28,14 @@ def with_logit_scale(state: Mapping[str, torch.Tensor], factor: float) -> dict[s
 
 
 def read_tower_trunk(path: str | Path) -> dict[str, torch.Tensor]:
-    """The trunk of a dense tower's image encoder (`voxlang.embed.dense_encoder.save_dense_tower`), in float32.
+    """The trunk of a dense tower's image encoder, in float32.
 
     Raises:
-        ArtifactError: no dense tower.
+        ModelMissingError, ArtifactError: as `read_tower_file`.
     """
     prefix = "encoder.trunk."
-    state = read_weights_file(path).state
-    trunk = {name.removeprefix(prefix): t.float() for name, t in state.items() if name.startswith(prefix)}
-    if not trunk:
-        raise ArtifactError(
-            f"a dense tower, with keys {prefix}...",
-            got=f"keys such as {sorted(state)[:2]}",
-            where=str(path),
-            do="train one with training/train_dense.py, or name no initial_trunk",
-        )
-    return trunk
+    _, state = read_tower_file(path, encoder=None)
+    return {name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)}
 
 
 def read_initial_weights(path: str | Path) -> dict[str, torch.Tensor]:
