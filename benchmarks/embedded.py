@@ -121,21 +121,21 @@ def main(
     from voxlang.masks.generate import sam_generator_from_settings
     from voxlang.masks.settings import SamSettings
     from voxlang.pipeline.measures import measure_masks, measure_places, measure_text
-    from voxlang.scenes.buffer import read_scenes
+    from voxlang.scenes.buffer import generate_scenes, read_scenes
+    from voxlang.scenes.plan import HELD_OUT_FAMILIES, SceneConfig, families_of
     from voxlang.segtrain.evaluate import score_points
-    from voxlang.segtrain.renders import HELD_OUT_FAMILIES, RenderConfig, families_of, write_renders
     from voxlang.segtrain.shapes import LabelledPicture
 
     started = time.monotonic()
     torch.set_num_threads(threads)
     unseen = [f for f in families_of("test") if f in HELD_OUT_FAMILIES]
-    plan = RenderConfig(
+    plan = SceneConfig(
         split="test",
         per_family=per_family,
         phantoms=dict.fromkeys(unseen, per_unseen_family),
         views_per_phantom=views,
     )
-    objects = [read_scenes(path) for path in write_renders(out, plan)]
+    objects = [read_scenes(path) for path in generate_scenes(out, plan)]
     generator = sam_generator_from_settings(
         SamSettings(size="micro", checkpoint=checkpoint, level_rule="token", device="cpu")
     )

@@ -6,17 +6,18 @@ from pathlib import Path
 
 import tyro
 
-from voxlang.segtrain.renders import RenderConfig, write_renders
+from voxlang.scenes.buffer import generate_scenes
+from voxlang.scenes.plan import SceneConfig
 
 
-def main(out: Path, config: RenderConfig = RenderConfig()) -> None:  # noqa: B008  frozen
+def main(out: Path, config: SceneConfig = SceneConfig()) -> None:  # noqa: B008  frozen
     """Write views; a stopped run goes on where it was.
 
     Args:
         out: folder; the split becomes a folder inside it.
         config: which views.
     """
-    paths = write_renders(out, config)
+    paths = generate_scenes(out, config)
     print(f"{len(paths)} phantoms, {len(paths) * config.views_per_phantom} views: {out / config.split}")
 
 

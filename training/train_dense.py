@@ -31,7 +31,7 @@ def main(config: Path, smoke: Flag = False, evaluate: Flag = False) -> None:
     from voxlang.embed.dense_encoder import load_dense_tower
     from voxlang.embed.encoder import load_encoder
     from voxlang.embed.settings import EmbedConfig
-    from voxlang.segtrain.renders import HELD_OUT_FAMILIES
+    from voxlang.scenes.plan import HELD_OUT_FAMILIES
 
     recipe = load_dense_config(config)
     if smoke:

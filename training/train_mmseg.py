@@ -38,7 +38,7 @@ def main(
 
     from voxlang.mmseg.level_pictures import write_level_pictures
     from voxlang.mmseg.train import train_and_score, with_checkpoint, with_iterations
-    from voxlang.scenes.buffer import BufferConfig
+    from voxlang.scenes.plan import SceneConfig
 
     settings = Config.fromfile(config)
     settings.work_dir = str(out)
@@ -49,8 +49,12 @@ def main(
     for split, count in (("train", phantoms), ("dev", max(1, phantoms // 4))):
         write_level_pictures(
             settings.data_root,
-            BufferConfig(
-                split=split, families=families, phantoms_per_family=count, views_per_phantom=views, size_px=size_px
+            SceneConfig(
+                split=split,
+                phantoms=dict.fromkeys(families, count),
+                per_family=0,
+                views_per_phantom=views,
+                size_px=size_px,
             ),
         )
     print(json.dumps(train_and_score(settings).as_row(), indent=1))

@@ -11,15 +11,15 @@ from mmengine.config import Config
 from voxlang.masks.build import read_sam_config
 from voxlang.mmseg.level_pictures import write_level_pictures
 from voxlang.mmseg.train import train_and_score, with_checkpoint, with_iterations
-from voxlang.scenes.buffer import BufferConfig
+from voxlang.scenes.plan import SceneConfig
 
 
 @pytest.fixture(scope="module")
 def phantoms(tmp_path_factory):
     folder = tmp_path_factory.mktemp("phantoms")
     for split in ("train", "dev"):
-        config = BufferConfig(
-            split=split, families=("tooth",), phantoms_per_family=1, views_per_phantom=8, size_px=64, voxels=40
+        config = SceneConfig(
+            split=split, phantoms={"tooth": 1}, per_family=0, views_per_phantom=8, size_px=64, voxels=40
         )
         assert write_level_pictures(folder, config) == 8
     return folder

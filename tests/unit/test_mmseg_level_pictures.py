@@ -6,7 +6,7 @@ from PIL import Image
 
 from voxlang.core.errors import ArtifactError
 from voxlang.mmseg.level_pictures import CLASSES, finest_level, write_level_pictures
-from voxlang.scenes.buffer import BufferConfig
+from voxlang.scenes.plan import SceneConfig
 
 
 def test_a_pixel_has_the_finest_level_on_which_it_lies_well_inside_one_part():
@@ -20,12 +20,10 @@ def test_a_pixel_has_the_finest_level_on_which_it_lies_well_inside_one_part():
 
 
 def test_pictures_are_written_once_and_other_settings_are_refused(tmp_path):
-    config = BufferConfig(
-        split="dev", families=("tooth",), phantoms_per_family=1, views_per_phantom=2, size_px=32, voxels=16
-    )
+    config = SceneConfig(split="dev", phantoms={"tooth": 1}, per_family=0, views_per_phantom=2, size_px=32, voxels=16)
     assert write_level_pictures(tmp_path, config) == 2
     pictures, maps = (sorted((tmp_path / kind / "dev").iterdir()) for kind in ("img_dir", "ann_dir"))
-    assert [p.name for p in pictures] == [m.name for m in maps] == [f"tooth_1000000_0{k}.png" for k in range(2)]
+    assert [p.name for p in pictures] == [m.name for m in maps] == [f"tooth_0000500_0{k}.png" for k in range(2)]
     classes = np.stack([np.asarray(Image.open(m)) for m in maps])
     assert classes.shape == (2, 32, 32) and set(np.unique(classes)) <= {0, 1, 2, 3} and (classes > 0).any()
     written = pictures[0].stat().st_mtime_ns

@@ -9,8 +9,6 @@ from voxlang.geometry.grid import VolumeGrid
 from voxlang.render.presets import transfer_from_appearance
 from voxlang.scenes import buffer
 from voxlang.scenes.buffer import (
-    FIRST_SEED,
-    BufferConfig,
     contact_sheet,
     files_by_family,
     generate_scenes,
@@ -20,12 +18,13 @@ from voxlang.scenes.buffer import (
     read_scenes,
     scene_files,
 )
+from voxlang.scenes.plan import SEEDS, SceneConfig
 from voxlang.scenes.sampling import SceneRanges, SceneSource, jittered, random_background, random_scene
 from voxlang.volume.phantoms import FAMILIES, make_phantom
 
 FAMILY = FAMILIES[0]
-SMALL = BufferConfig(
-    split="dev", families=(FAMILY,), phantoms_per_family=2, views_per_phantom=2, size_px=40, voxels=32
+SMALL = SceneConfig(
+    split="dev", phantoms={FAMILY: 2}, per_family=0, views_per_phantom=2, size_px=40, voxels=32
 )  # fmt: skip
 
 
@@ -92,17 +91,17 @@ def test_backgrounds_are_what_they_are_called():
 
 def test_scenes_are_kept_resumed_and_equal(tmp_path, monkeypatch):
     files = generate_scenes(tmp_path, SMALL)
-    assert files == scene_files(tmp_path) and len(files) == 2
+    assert files == scene_files(tmp_path / "dev") and len(files) == 2
     first = read_scenes(files[0])
     assert first.rgb.shape == (2, 40, 40, 3) and first.part_index.shape == (2, 3, 40, 40)
-    assert first.seed == FIRST_SEED["dev"] and first.family == FAMILY and len(first.tree) > 2
+    assert first.seed == SEEDS["dev"][0] and first.family == FAMILY and len(first.tree) > 2
     files[1].unlink()
     made = []
     original = buffer.make_scenes
     monkeypatch.setattr(buffer, "make_scenes", lambda *a: made.append(a[1:]) or original(*a))
     again = generate_scenes(tmp_path, SMALL)
-    assert made == [(FAMILY, FIRST_SEED["dev"] + 1)] and again == files
-    direct = make_scenes(SMALL, FAMILY, FIRST_SEED["dev"])
+    assert made == [(FAMILY, SEEDS["dev"][1])] and again == files
+    direct = make_scenes(SMALL, FAMILY, SEEDS["dev"][0])
     np.testing.assert_array_equal(direct.rgb, first.rgb)
     np.testing.assert_array_equal(direct.part_index, first.part_index)
     with pytest.raises(ArtifactError, match="other settings"):
@@ -122,14 +121,6 @@ def test_scenes_are_kept_resumed_and_equal(tmp_path, monkeypatch):
     assert Image.open(tmp_path / "two.png").size == (60, 160), "two blocks of four rows at half the size"
 
 
-def test_the_splits_share_no_phantom():
-    assert BufferConfig(phantoms_per_family=1_000_000).phantoms_per_family == 1_000_000
-    starts = sorted(FIRST_SEED.values())
-    assert min(np.diff(starts)) >= 1_000_000
-    with pytest.raises(ValueError, match="phantoms_per_family"):
-        BufferConfig(phantoms_per_family=1_000_001)
-
-
 def test_broken_files_and_unknown_families_are_refused(tmp_path):
     (tmp_path / "scenes_x.npz").write_bytes(b"PK\x03\x04 cut short")
     with pytest.raises(ArtifactError, match="whole scenes file"):
@@ -138,7 +129,7 @@ def test_broken_files_and_unknown_families_are_refused(tmp_path):
     with pytest.raises(ArtifactError, match="scenes of schema"):
         read_scenes(tmp_path / "other.npz")
     with pytest.raises(ConfigError, match="families"):
-        generate_scenes(tmp_path, BufferConfig(families=("pebble",)))
+        generate_scenes(tmp_path, SceneConfig(phantoms={"pebble": 1}))
 
 
 def test_part_colours_tell_parts_apart_and_none_is_black():

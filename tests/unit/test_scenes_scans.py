@@ -5,7 +5,8 @@ import pytest
 
 from voxlang.geometry.grid import transform_points
 from voxlang.render.presets import AUTO_CT, PRESETS
-from voxlang.scenes.buffer import BufferConfig, make_scenes
+from voxlang.scenes.buffer import make_scenes
+from voxlang.scenes.plan import SceneConfig
 from voxlang.scenes.sampling import SceneRanges, SceneSource
 from voxlang.scenes.scans import (
     CUT_AXIS,
@@ -113,7 +114,7 @@ def test_a_share_of_the_pictures_has_such_a_look(phantoms):
 
 
 def test_stored_scenes_are_cut_off_where_that_is_asked_for():
-    plain = BufferConfig(views_per_phantom=1, size_px=32, voxels=24)
+    plain = SceneConfig(views_per_phantom=1, size_px=32, voxels=24)
     config = plain.model_copy(update={"partly": 1.0, "general_looks": 1.0})
     scanner = plain.model_copy(update={"scanner": 1.0})
     assert np.abs(make_scenes(scanner, "tooth", 3).rgb.astype(int) - make_scenes(plain, "tooth", 3).rgb).mean() > 1

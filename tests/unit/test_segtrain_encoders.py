@@ -103,11 +103,11 @@ def test_batches_grow_to_the_side_of_the_model(tmp_path):
 
 
 def test_phantoms_are_rendered_when_none_are_there(tmp_path, monkeypatch):
-    from voxlang.segtrain import renders
+    from voxlang.scenes import buffer
     from voxlang.segtrain.command import render_missing
 
     asked = []
-    monkeypatch.setattr(renders, "write_renders", lambda folder, config: asked.append((folder, config.per_family)))
+    monkeypatch.setattr(buffer, "generate_scenes", lambda folder, config: asked.append((folder, config.per_family)))
     config = load_config(BASE).model_copy(update={"render_dir": str(tmp_path)})
     render_missing(config)
     assert asked == [(str(tmp_path), config.renders_per_family)]

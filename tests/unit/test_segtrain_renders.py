@@ -1,49 +1,15 @@
 import numpy as np
 import pytest
 
-from voxlang.core.errors import ConfigError
+from voxlang.core.errors import ArtifactError, ConfigError
 from voxlang.core.levels import Level
-from voxlang.scenes.buffer import StoredScenes, write_scenes
-from voxlang.segtrain.renders import (
-    HELD_OUT_FAMILIES,
-    SEEDS,
-    RenderConfig,
-    RenderSource,
-    kind_table,
-    planned_scenes,
-    write_renders,
-)
+from voxlang.scenes.buffer import StoredScenes, generate_scenes, write_scenes
+from voxlang.scenes.plan import SceneConfig
+from voxlang.segtrain.config import PhaseConfig, SegTrainConfig
+from voxlang.segtrain.data import make_sources
+from voxlang.segtrain.renders import RenderSource, kind_table
 from voxlang.segtrain.shapes import KINDS
-from voxlang.volume.phantoms import FAMILIES
 from voxlang.volume.types import Part, PartTree, part_kind
-
-
-def test_splits_share_no_phantom():
-    assert not set(SEEDS["train"]) & set(SEEDS["dev"])
-    assert not set(SEEDS["train"]) & set(SEEDS["test"])
-    assert not set(SEEDS["dev"]) & set(SEEDS["test"])
-
-
-def test_any_beginning_of_the_plan_is_balanced():
-    config = RenderConfig(phantoms={"bonsai": 40, "tooth": 10}, per_family=0)
-    plan = planned_scenes(config)
-    assert len(set(plan)) == len(plan) == 50
-    assert {seed for _, seed in plan} <= set(SEEDS["train"])
-    for n in (10, 25, 45):
-        share = sum(family == "bonsai" for family, _ in plan[:n]) / n
-        assert share == pytest.approx(0.8, abs=0.1)
-    later = planned_scenes(config.model_copy(update={"skip": 40}))
-    assert len(later) == 50 and not set(later) & set(plan), "another folder shares no phantom with the first"
-    with pytest.raises(ConfigError, match="at most 100"):
-        planned_scenes(RenderConfig(split="test", phantoms={"bonsai": 101}))
-
-
-def test_training_never_sees_the_held_out_families():
-    trained = {family for family, _ in planned_scenes(RenderConfig(per_family=2))}
-    assert trained == set(FAMILIES) - set(HELD_OUT_FAMILIES)
-    assert {family for family, _ in planned_scenes(RenderConfig(split="test", per_family=1))} == set(FAMILIES)
-    with pytest.raises(ConfigError, match="never trained"):
-        planned_scenes(RenderConfig(phantoms={HELD_OUT_FAMILIES[0]: 1}))
 
 
 def stored(seed: int) -> StoredScenes:
@@ -82,10 +48,20 @@ def test_a_folder_without_views_is_refused(tmp_path):
         RenderSource(tmp_path)
 
 
-def test_views_are_written_once(tmp_path):
-    config = RenderConfig(split="dev", phantoms={"lobster": 1}, per_family=0, views_per_phantom=1)
-    (path,) = write_renders(tmp_path, config)
+def test_training_refuses_views_of_another_size(tmp_path):
+    write_scenes(tmp_path / "train" / f"scenes_tooth_{1:07d}.npz", stored(1), key="k")
+    phase = PhaseConfig(name="a", steps=1, sources={"renders": 1.0}, learning_rate=1e-3, final_learning_rate=1e-4)
+    with pytest.raises(ConfigError, match="256x256") as error:
+        make_sources(SegTrainConfig(phases=(phase,), render_dir=str(tmp_path)))
+    assert "16x20" in str(error.value)
+
+
+def test_views_are_written_once_and_never_taken_for_others(tmp_path):
+    config = SceneConfig(split="dev", phantoms={"lobster": 1}, per_family=0, views_per_phantom=1)
+    (path,) = generate_scenes(tmp_path, config)
     written = path.stat().st_mtime_ns
-    assert write_renders(tmp_path, config) == [path] and path.stat().st_mtime_ns == written
+    assert generate_scenes(tmp_path, config) == [path] and path.stat().st_mtime_ns == written
+    with pytest.raises(ArtifactError, match=r"cut=0\.5"):
+        generate_scenes(tmp_path, config.model_copy(update={"cut": 0.5}))
     view = RenderSource(tmp_path, "dev").picture(0)
     assert view.rgb.shape == (256, 256, 3) and (view.regions[2] >= 0).any()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from voxlang.scenes.buffer import BufferConfig, make_scenes, write_scenes
+from voxlang.scenes.buffer import make_scenes, write_scenes
+from voxlang.scenes.plan import SceneConfig
 
 
 def write_smoke_views(folder: Path) -> list[Path]:
     """Write two pictures of 48 pixels of a coarse bonsai and a coarse tooth; returns the files."""
-    config = BufferConfig(views_per_phantom=2, size_px=48, voxels=24)
+    config = SceneConfig(views_per_phantom=2, size_px=48, voxels=24)
     paths = []
     for family in ("bonsai", "tooth"):
         path = folder / f"scenes_{family}_{1000:07d}.npz"

@@ -14,7 +14,8 @@ from tqdm import tqdm
 from voxlang.core.artifacts import atomic_path, read_json, write_json
 from voxlang.core.errors import ArtifactError
 from voxlang.core.levels import LEVELS, Level
-from voxlang.scenes.buffer import FIRST_SEED, BufferConfig, make_scenes
+from voxlang.scenes.buffer import make_scenes
+from voxlang.scenes.plan import SceneConfig, planned_scenes
 
 CLASSES = ("background", *(level.label for level in LEVELS))
 """Class of a pixel by its value in a map."""
@@ -33,7 +34,7 @@ def finest_level(part_index: Int16[np.ndarray, "3 h w"], *, reach: int = 2) -> U
     return classes
 
 
-def write_level_pictures(folder: Path | str, config: BufferConfig) -> int:
+def write_level_pictures(folder: Path | str, config: SceneConfig) -> int:
     """Write `img_dir/<split>/*.png` and `ann_dir/<split>/*.png`; phantoms that are there already are kept.
 
     Args:
@@ -57,8 +58,7 @@ def write_level_pictures(folder: Path | str, config: BufferConfig) -> int:
             do="use another folder, or delete this one",
         )
     write_json(made, settings)
-    first = FIRST_SEED[config.split]
-    wanted = [(family, first + k) for k in range(config.phantoms_per_family) for family in config.families]
+    wanted = planned_scenes(config)
     for family, seed in tqdm(wanted, desc=f"renders ({config.split})", disable=not sys.stderr.isatty()):
         names = [f"{family}_{seed:07d}_{k:02d}.png" for k in range(config.views_per_phantom)]
         if (maps / names[-1]).exists():

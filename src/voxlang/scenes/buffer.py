@@ -9,61 +9,21 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Int16, UInt8
-from pydantic import BaseModel, ConfigDict, Field
 from tqdm import tqdm
 
 from voxlang.core.artifacts import atomic_path
-from voxlang.core.digest import digest_json
 from voxlang.core.errors import ArtifactError, ConfigError
 from voxlang.core.levels import LEVELS
+from voxlang.scenes.plan import SceneConfig, planned_scenes
 from voxlang.scenes.sampling import SceneRanges, SceneSource
 from voxlang.scenes.scans import partly_scanned, with_scanner_values
-from voxlang.volume.phantoms import FAMILIES, make_phantom
+from voxlang.volume.phantoms import make_phantom
 from voxlang.volume.types import PartTree
 
 SCHEMA = 1
-Split = Literal["train", "dev", "test"]
-FIRST_SEED: dict[str, int] = {"train": 0, "dev": 1_000_000, "test": 2_000_000}
-"""First phantom seed of each split; a split has a million seeds, so the splits never share a phantom."""
-
-
-class BufferConfig(BaseModel):
-    """Which scenes to make."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    split: Split = "train"
-    """Range of phantom seeds: train, dev or test."""
-    families: tuple[str, ...] = FAMILIES
-    """Phantom families."""
-    phantoms_per_family: int = Field(16, ge=1, le=1_000_000)
-    """Phantoms of each family."""
-    views_per_phantom: int = Field(12, ge=1)
-    """Pictures of each phantom."""
-    size_px: int = Field(256, ge=16)
-    """Width and height of a picture."""
-    cut: float = Field(0.0, ge=0, le=1)
-    """Probability that a picture shows the phantom cut open."""
-    partly: float = Field(0.0, ge=0, le=1)
-    """Probability that a phantom is cut off by the field of view, as scans are."""
-    scanner: float = Field(0.0, ge=0, le=1)
-    """Probability that a phantom has a scanner's values: brittle bone, little contrast, blur, noise. Its pictures
-    then all have looks that do not know it."""
-    general_looks: float = Field(0.0, ge=0, le=1)
-    """Probability that a picture's look does not know the object, as for a user's own volume."""
-    voxels: int | None = Field(None, ge=8)
-    """Voxels along the longest edge; None takes the family's own size."""
-
-    @property
-    def key(self) -> str:
-        """Names what decides a phantom's pictures, so that a folder does not mix two kinds."""
-        names = {"views_per_phantom", "size_px", "voxels"}
-        names |= {name for name in ("cut", "partly", "scanner", "general_looks") if getattr(self, name)}
-        return digest_json(self.model_dump(include=names))
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +85,7 @@ def _phantom_size(family: str, seed: int, voxels: int | None) -> tuple[int, int,
     return tuple(max(8, round(voxels * float(e) / float(size.max()))) for e in size)
 
 
-def make_scenes(config: BufferConfig, family: str, seed: int) -> StoredScenes:
+def make_scenes(config: SceneConfig, family: str, seed: int) -> StoredScenes:
     """All pictures of one phantom; the same config, family and seed give the same pictures."""
     rng = np.random.default_rng([seed, zlib.crc32(family.encode()), 77])
     phantom = make_phantom(family, seed, size_xyz=_phantom_size(family, seed, config.voxels))
@@ -200,34 +160,29 @@ def read_scenes(path: Path | str) -> StoredScenes:
     return scenes
 
 
-def generate_scenes(folder: Path | str, config: BufferConfig) -> list[Path]:
-    """Make the scenes of a config in a folder and return their files; those already there are kept.
+def generate_scenes(folder: Path | str, config: SceneConfig) -> list[Path]:
+    """Make the planned scenes in `folder/<split>` and return their files; those already there are kept.
 
     Raises:
-        ConfigError: an unknown family.
-        ArtifactError: the folder holds scenes of the same phantom made with another config.
+        ConfigError: a family that the split does not have, or more phantoms than it has seeds.
+        ArtifactError: the folder holds scenes of the same phantom made with other settings.
     """
-    unknown = [f for f in config.families if f not in FAMILIES]
-    if unknown:
-        raise ConfigError(f"families out of {list(FAMILIES)}", got=f"{unknown}", where="families", do="use these")
-    first = FIRST_SEED[config.split]
-    wanted = [(f, first + k) for k in range(config.phantoms_per_family) for f in config.families]
     files = []
-    for family, seed in tqdm(wanted, desc=f"scenes ({config.split})", disable=not sys.stderr.isatty()):
-        path = Path(folder) / f"scenes_{family}_{seed:07d}.npz"
-        if path.exists():
-            header = _read(path, header_only=True)[0]
-            if header["key"] != config.key:
-                raise ArtifactError(
-                    f"scenes made with views_per_phantom={config.views_per_phantom}, size_px={config.size_px}, "
-                    f"voxels={config.voxels}, cut={config.cut}, partly={config.partly}, "
-                    f"scanner={config.scanner}, general_looks={config.general_looks}",
-                    got="scenes made with other settings",
-                    where=str(path),
-                    do="use another folder or delete the old scenes",
-                )
-        else:
+    for family, seed in tqdm(
+        planned_scenes(config), desc=f"scenes ({config.split})", unit="phantom", disable=not sys.stderr.isatty()
+    ):
+        path = Path(folder) / config.split / f"scenes_{family}_{seed:07d}.npz"
+        if not path.exists():
             write_scenes(path, make_scenes(config, family, seed), key=config.key)
+        elif _read(path, header_only=True)[0]["key"] != config.key:
+            raise ArtifactError(
+                f"scenes made with views_per_phantom={config.views_per_phantom}, size_px={config.size_px}, "
+                f"voxels={config.voxels}, cut={config.cut}, partly={config.partly}, "
+                f"scanner={config.scanner}, general_looks={config.general_looks}",
+                got="scenes made with other settings",
+                where=str(path),
+                do="use another folder or delete the old scenes",
+            )
         files.append(path)
     return files
 

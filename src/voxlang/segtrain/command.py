@@ -143,10 +143,11 @@ def _tell(tracker: Tracker, step: int, means: dict[str, float]) -> None:
 
 def render_missing(recipe: SegTrainConfig) -> None:
     """Render phantoms into the recipe's folder when there are none."""
-    from voxlang.segtrain.renders import RenderConfig, write_renders
+    from voxlang.scenes.buffer import generate_scenes
+    from voxlang.scenes.plan import SceneConfig
 
     if recipe.render_dir is not None and not list((Path(recipe.render_dir) / "train").glob("scenes_*.npz")):
-        write_renders(recipe.render_dir, RenderConfig(per_family=recipe.renders_per_family))
+        generate_scenes(recipe.render_dir, SceneConfig(per_family=recipe.renders_per_family))
 
 
 def _with(recipe: SegTrainConfig, **changes: object) -> SegTrainConfig:

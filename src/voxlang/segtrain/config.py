@@ -109,7 +109,7 @@ class SegTrainConfig(BaseModel):
     """Factor on all mask logits of the finished weights, folded into the last layers. It moves no mask, which is cut at
     0; it says what a logit of 1 means, and so what stability at an offset of 1 asks for."""
     render_dir: str | None = None
-    """Folder of rendered views written by `segtrain.renders`; needed by phases with the source "renders"."""
+    """Folder of rendered views written by `training/render_views.py`; needed by phases with the source "renders"."""
     renders_per_family: int = Field(0, ge=0)
     """Phantoms of each family to render into `render_dir` when that is empty; 0 renders none."""
     images: str | None = None

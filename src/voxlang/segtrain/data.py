@@ -18,7 +18,7 @@ from voxlang.core.errors import ConfigError
 from voxlang.encoders.pixels import PIXEL_MEAN, PIXEL_STD
 from voxlang.segtrain.config import SegTrainConfig, phase_at
 from voxlang.segtrain.prompts import STRIDE, point_prompts, region_prompts, spread, target_regions
-from voxlang.segtrain.shapes import LabelledPicture, Stage, draw_picture
+from voxlang.segtrain.shapes import SIDE, LabelledPicture, Stage, draw_picture
 
 DENSE_POINTS = 32
 """Points of each picture at which the auxiliary head is asked, whatever the prompts are."""
@@ -112,7 +112,15 @@ def make_sources(config: SegTrainConfig) -> dict[str, PictureSource]:
                 )
             from voxlang.segtrain.renders import RenderSource
 
-            sources[name] = RenderSource(config.render_dir, shares=config.family_shares)
+            views = RenderSource(config.render_dir, shares=config.family_shares)
+            if views.size_px != (SIDE, SIDE):
+                raise ConfigError(
+                    f"views of {SIDE}x{SIDE} pixels",
+                    got="x".join(map(str, views.size_px)),
+                    where=str(config.render_dir),
+                    do="write them with the size_px that is the default",
+                )
+            sources[name] = views
         elif name == "images":
             from voxlang.segtrain.folders import FolderSource
 
