@@ -269,6 +269,32 @@ def test_a_mode_without_its_input_says_which_command_makes_it(scan):
         run_pipeline(settings(mode="infer", query={"prompts": []}))
 
 
+def test_answers_never_come_from_the_masks_of_another_volume(scan, capsys):
+    run_pipeline(settings(mode="stage2"))
+    run_pipeline(settings(mode="infer"))
+    assert "changed since" not in capsys.readouterr().out
+    run_pipeline(settings(mode="infer", views={"seed": 1}))
+    assert "changed since: cameras (--mode=stage2" in capsys.readouterr().out
+    write_scan(scene_values()[:, ::-1].copy())
+    with pytest.raises(ArtifactError, match=r"masks of another volume.*--mode=stage2"):
+        run_pipeline(settings(mode="infer"))
+    run_pipeline(settings(mode="stage2"))
+    run_pipeline(settings(mode="infer"))
+    assert "query: label map" in capsys.readouterr().out
+
+
+def test_every_prompt_has_files_of_its_own(scan):
+    prompts = ["red box", "Red-box", "red_box 2", "赤い箱", "青い球", "?", "!", "x" * 300]
+    names = infer_module.file_names(prompts)
+    assert names[:7] == ["red_box", "red_box_2", "red_box_2_2", "赤い箱", "青い球", "prompt", "prompt_2"]
+    assert len(names[7].encode()) < 200
+    run_pipeline(settings(mode="stage2"))
+    run_pipeline(settings(mode="infer", query={"prompts": prompts[:5]}))
+    folder = Path("runs/test/queries")
+    for name in names[:5]:
+        assert (folder / f"relevancy_{name}.nii.gz").is_file() and (folder / f"highlight_{name}.png").is_file()
+
+
 def test_command_line_lies_over_the_preset(tmp_path):
     preset = tmp_path / "p.yaml"
     preset.write_text("views: {n: 7, width: 100}\nname: a\n")

@@ -291,8 +291,9 @@ def test_where_no_view_saw_anything_there_is_nothing_to_fill():
 
 def test_lifted_masks_on_disk(tmp_path, rng):
     lifted = lift_masks(*random_views(rng), GRID)
-    save_lifted(tmp_path / "l.safetensors", lifted, key="k")
-    again = load_lifted(tmp_path / "l.safetensors", key="k")
+    save_lifted(tmp_path / "l.safetensors", lifted, key="k", inputs={"volume": "v"})
+    again, inputs = load_lifted(tmp_path / "l.safetensors", key="k")
+    assert inputs == {"volume": "v"}
     np.testing.assert_array_equal(again.voxel, lifted.voxel)
     for a, b in zip((*again.weights, again.mix, again.votes), (*lifted.weights, lifted.mix, lifted.votes), strict=True):
         np.testing.assert_allclose(a.toarray(), b.toarray(), rtol=1e-3)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
 
 from voxlang.core.artifacts import write_json
-from voxlang.core.errors import QueryError
+from voxlang.core.errors import ArtifactError, QueryError
 from voxlang.embed.encoder import load_encoder
 from voxlang.masks.paint import save_png
 from voxlang.pipeline.run import Run
@@ -24,7 +26,11 @@ from voxlang.query.text import TextQuery, embed_query
 from voxlang.semantics.field import SemanticField
 from voxlang.semantics.lifting import LiftedMasks
 from voxlang.semantics.store import load_lifted, load_semantics
+from voxlang.supervision.cache import changed_inputs
 from voxlang.volume.write import save_label_map, save_scalar_map
+
+_NAME_LENGTH = 50
+"""Characters of a prompt in a file name; file systems allow 255 bytes, and a character has up to four."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,12 +53,12 @@ def run_infer(run: Run, *, stage2: Stage2Result | None = None) -> InferResult:
 
     Raises:
         QueryError: no prompts.
-        ArtifactError: stage 2 did not run; the message says which command does.
+        ArtifactError: stage 2 did not run, or ran on another volume; the message says which command does.
     """
     config = query_config(run)
     with run.clock.stage("queries"):
-        lifted = stage2.lifted if stage2 else load_lifted(lifted_path(run))
         plan = stage2.plan if stage2 else plan_views(run)
+        lifted = stage2.lifted if stage2 else stored_lifted(run, plan)
         query = embed_query(load_encoder(run.config.embed), config)
         field = None
         if config.source == "field":
@@ -63,6 +69,30 @@ def run_infer(run: Run, *, stage2: Stage2Result | None = None) -> InferResult:
     with run.clock.stage("highlights"):
         pictures = draw_highlights(run, plan, results, outputs)
     return InferResult(results, pictures, outputs)
+
+
+def stored_lifted(run: Run, plan: ViewPlan) -> LiftedMasks:
+    """The masks that stage 2 left; prints what else decides the pictures and is not as it was then.
+
+    Raises:
+        ArtifactError: stage 2 did not run, or ran on another volume.
+    """
+    path = lifted_path(run)
+    lifted, before = load_lifted(path)
+    changed = changed_inputs(before, plan.inputs)
+    if "volume" in changed:
+        raise ArtifactError(
+            "masks of this volume",
+            got="masks of another volume, from a run of the same name",
+            where=str(path),
+            do="run main.py --mode=stage2 with this volume, or give it a --name of its own",
+        )
+    if changed:
+        print(
+            f"infer: the answers come from the masks that stage 2 left; changed since: {', '.join(changed)} "
+            "(--mode=stage2 makes them anew)"
+        )
+    return lifted
 
 
 def relevancy_of_query(
@@ -114,8 +144,8 @@ def write_answers(run: Run, results: list[QueryResult], config: QueryConfig) -> 
     labels_path = folder / f"label_map.{suffix}"
     save_label_map(labels_path, label_map(results), grid, names={i + 1: r.prompt for i, r in enumerate(results)})
     outputs: dict[str, list[Path]] = {}
-    for result in results:
-        path = folder / f"relevancy_{slug(result.prompt)}.{suffix}"
+    for result, name in zip(results, file_names([r.prompt for r in results]), strict=True):
+        path = folder / f"relevancy_{name}.{suffix}"
         save_scalar_map(path, result.relevancy_volume(), grid)
         outputs[result.prompt] = [labels_path, path]
     write_json(folder / "answers.json", {"label_map": labels_path.name, "answers": [r.as_dict() for r in results]})
@@ -133,10 +163,10 @@ def draw_highlights(
     """Render each answer from the view that shows it best, beside the plain picture."""
     folder = run.folder.folder("queries")
     pictures = {}
-    for i, result in enumerate(results):
+    for i, (result, name) in enumerate(zip(results, file_names([r.prompt for r in results]), strict=True)):
         shot = best_shot(result, plan.volume, plan.shots, run.config.render)
         plain, lit = highlight_pictures(result, plan.volume, shot, run.config.render, color=prompt_color(i))
-        path = folder / f"highlight_{slug(result.prompt)}.png"
+        path = folder / f"highlight_{name}.png"
         save_png(path, picture_bytes(np.concatenate([plain, lit], axis=1)))
         outputs[result.prompt].append(path)
         run.tracker.log_image("highlights", lit, i, caption=result.prompt)
@@ -144,6 +174,13 @@ def draw_highlights(
     return pictures
 
 
-def slug(text: str) -> str:
-    """A prompt as part of a file name."""
-    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_") or "prompt"
+def file_names(prompts: Sequence[str]) -> list[str]:
+    """Prompts as parts of file names: letters and digits of any script; those alike are numbered."""
+    names: list[str] = []
+    for prompt in prompts:
+        name = re.sub(r"[\W_]+", "_", prompt.lower()).strip("_")[:_NAME_LENGTH] or "prompt"
+        alike = (f"{name}_{k}" for k in count(2))
+        while name in names:
+            name = next(alike)
+        names.append(name)
+    return names

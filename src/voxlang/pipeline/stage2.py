@@ -162,7 +162,7 @@ def lift_and_train(
         seen = lift_masks(targets, samples, plan.volume.grid, shown=visible_voxels(values, transfers, min_alpha=0.0))
         save_scalar_map(run.folder.path / "evidence.nrrd", seen.evidence(), plan.volume.grid)
         lifted = fill_unseen(seen, values, visible_voxels(values, transfers), looks_of(plan), config)
-        save_lifted(lifted_path(run), lifted, key=key)
+        save_lifted(lifted_path(run), lifted, key=key, inputs=plan.inputs)
         resume = run.folder.path / f"semantics.{key[:12]}.resume.pt"
 
         def log(step: int, row: dict[str, float | int]) -> None:
@@ -268,7 +268,7 @@ def _stored(run: Run, key: str) -> tuple[LiftedMasks, SemanticField, list[dict[s
     if not run.folder.semantics_path.is_file():
         return None
     try:
-        lifted = load_lifted(lifted_path(run), key=key)
+        lifted, _ = load_lifted(lifted_path(run), key=key)
         return lifted, *load_semantics(run.folder.semantics_path, key=key, device=run.device)
     except ArtifactError:
         return None

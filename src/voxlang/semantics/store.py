@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from voxlang.semantics.field import SemanticField
 from voxlang.semantics.lifting import LiftedMasks
 
 KIND = "semantic-field"
-LIFTED_KIND = "lifted-masks-of-looks"
+LIFTED_KIND = "lifted-masks-of-pictures"
 
 
 def save_semantics(path: Path | str, field: SemanticField, *, key: str, history: list[dict[str, float | int]]) -> None:
@@ -61,19 +62,26 @@ def load_semantics(
     return field.to(device).eval(), meta["history"]
 
 
-def save_lifted(path: Path | str, lifted: LiftedMasks, *, key: str) -> None:
-    """Write lifted masks; weights in half precision, which is far finer than their use."""
+def save_lifted(path: Path | str, lifted: LiftedMasks, *, key: str, inputs: Mapping[str, str]) -> None:
+    """Write lifted masks; weights in half precision, which is far finer than their use.
+
+    Args:
+        path: the file.
+        lifted: the masks.
+        key: digest of all that they were made from.
+        inputs: digest by name of what decided the pictures.
+    """
     tensors = {name: getattr(lifted, name) for name in ("voxel", "seen", "vectors", "level", "view")}
     for name, matrix in _matrices(lifted).items():
         tensors[f"{name}_data"] = matrix.data.astype(np.float16)
         tensors[f"{name}_column"] = matrix.indices.astype(np.int32)
         tensors[f"{name}_start"] = matrix.indptr.astype(np.int64)
-    meta = {"grid": lifted.grid.as_dict(), "encoder": lifted.encoder.as_dict(), "key": key}
+    meta = {"grid": lifted.grid.as_dict(), "encoder": lifted.encoder.as_dict(), "key": key, "inputs": dict(inputs)}
     write_artifact(path, LIFTED_KIND, tensors=tensors, meta=meta)
 
 
-def load_lifted(path: Path | str, *, key: str | None = None) -> LiftedMasks:
-    """Read a file of `save_lifted`.
+def load_lifted(path: Path | str, *, key: str | None = None) -> tuple[LiftedMasks, dict[str, str]]:
+    """Read a file of `save_lifted`: the masks, and the digests of what decided their pictures.
 
     Raises:
         ArtifactError: no such file, foreign, damaged, or made from other inputs than `key` says.
@@ -90,7 +98,8 @@ def load_lifted(path: Path | str, *, key: str | None = None) -> LiftedMasks:
     mix, votes = (matrix(name, (len(tensors["voxel"]), n_seen)) for name in ("mix", "votes"))
     plain = {name: tensors[name] for name in ("voxel", "seen", "vectors", "level", "view")}
     grid, encoder = VolumeGrid.from_dict(meta["grid"]), EncoderId.from_dict(meta["encoder"])
-    return LiftedMasks(weights=weights, mix=mix, votes=votes, grid=grid, encoder=encoder, **plain)
+    lifted = LiftedMasks(weights=weights, mix=mix, votes=votes, grid=grid, encoder=encoder, **plain)
+    return lifted, meta["inputs"]
 
 
 def _matrices(lifted: LiftedMasks) -> dict[str, csr_matrix]:
