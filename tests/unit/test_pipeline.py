@@ -13,6 +13,7 @@ from pydantic import ValidationError
 import voxlang.pipeline.infer as infer_module
 import voxlang.pipeline.stage2 as stage2_module
 from voxlang.core.errors import ArtifactError, ConfigError, QueryError
+from voxlang.core.runs import RunDirectory
 from voxlang.geometry.camera import Camera
 from voxlang.geometry.grid import VolumeGrid
 from voxlang.pipeline.cli import main, parse
@@ -267,6 +268,43 @@ def test_a_mode_without_its_input_says_which_command_makes_it(scan):
     with pytest.raises(QueryError, match=r"query\.prompts"):
         run_pipeline(settings(mode="stage2"))
         run_pipeline(settings(mode="infer", query={"prompts": []}))
+
+
+def test_the_pictures_of_a_run_are_those_of_its_last_settings(scan, monkeypatch):
+    pictures = lambda kind: {p.name: p.read_bytes() for p in Path(f"runs/test/{kind}").glob("view_*.png")}
+    run_pipeline(settings(mode="stage2"))
+    first = pictures("masks")
+    monkeypatch.setattr(stage2_module, "sam_generator_from_settings", lambda settings: OneMask())
+    run_pipeline(settings(mode="stage2"))
+    assert len(first) == 6 and all(pictures("masks")[name] != old for name, old in first.items())
+    monkeypatch.setattr(stage2_module, "sam_generator_from_settings", lambda settings: scan)
+    calls = scan.calls
+    run_pipeline(settings(mode="stage2"))
+    assert scan.calls == calls, "from the former cache"
+    assert pictures("masks") == first
+    written = {p: p.stat().st_mtime_ns for p in Path("runs/test/masks").glob("view_*.png")}
+    run_pipeline(settings(mode="stage2"))
+    assert {p: p.stat().st_mtime_ns for p in written} == written, "drawn once"
+    run_pipeline(settings(views={"n": 4}))
+    assert sorted(pictures("masks")) == sorted(pictures("views")) == [f"view_00{i}.png" for i in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("a/scan.nii.gz", "scan"),
+        ("scan.v2.NII.GZ", "scan.v2"),
+        ("bonsai_256x256x256_uint8.raw", "bonsai_256x256x256_uint8"),
+        ("my scan (1).nrrd", "my-scan-1"),
+        ("series 1.2/", "series-1.2"),
+        ("脳.nrrd", "volume"),
+        (".", "volume"),
+    ],
+)
+def test_a_run_is_named_after_its_file(path, name, tmp_path):
+    config = PipelineConfig(volume={"path": path})
+    assert config.run_name == name
+    RunDirectory(tmp_path, config.run_name)
 
 
 def test_answers_never_come_from_the_masks_of_another_volume(scan, capsys):

@@ -60,7 +60,7 @@ class RunDirectory:
                 "a run name of 1 to 100 letters, digits, '.', '-' or '_', beginning with a letter or digit",
                 got=repr(name),
                 where="RunDirectory",
-                do=f"use --name {_proposal(name)}",
+                do=f"use --name {folder_name(name)}",
             )
         self.root = Path(root)
         self.name = name
@@ -138,6 +138,11 @@ class RunDirectory:
         return read_json(self.config_path)
 
 
+def folder_name(text: str, *, otherwise: str = "demo") -> str:
+    """A text as the name of a run: what a folder name cannot hold becomes a dash; `otherwise` where nothing is left."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("._-")[:100] or otherwise
+
+
 def versions() -> dict[str, str]:
     """Versions of Python and of the installed distributions that can change a result; nothing is imported for it."""
     found = {"python": platform.python_version()}
@@ -181,11 +186,6 @@ def machine(*, device: str = "cpu") -> dict[str, Any]:
         "device": device,
         "device_name": _device_name(device),
     }
-
-
-def _proposal(name: str) -> str:
-    kept = re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip("._-")[:100]
-    return kept or "demo"
 
 
 def _git(folder: Path, *arguments: str) -> str:

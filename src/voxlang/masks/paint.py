@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int16, UInt8
+from jaxtyping import Int16, Integer, UInt8
 
 from voxlang.core.artifacts import atomic_path
 from voxlang.core.errors import MaskError
-from voxlang.core.levels import LEVELS, Level
+from voxlang.core.levels import LEVELS
 from voxlang.masks.types import MaskHierarchy
 
 OVERLAP_RULE = "the higher score on top, then the smaller mask, then the earlier one"
@@ -20,6 +20,7 @@ OVERLAP_RULE = "the higher score on top, then the smaller mask, then the earlier
 _LEGEND_ROWS = 8
 _TITLE_PX, _ROW_PX, _GAP_PX = 26, 16, 6
 _PAPER, _INK = (255, 255, 255), (30, 30, 30)
+_MADE_FROM = "made from"
 
 
 def index_maps(hierarchy: MaskHierarchy) -> Int16[np.ndarray, "3 h w"]:
@@ -77,29 +78,52 @@ def paint_level(
 
 
 def level_panels(rgb: UInt8[np.ndarray, "h w 3"], hierarchy: MaskHierarchy) -> UInt8[np.ndarray, "H W 3"]:
-    """The picture and one panel per level side by side, with counts above and the largest masks listed below."""
+    """`panels` of the masks of a picture, with the area and the predicted IoU of each."""
+    areas, predicted = hierarchy.masks.areas_px(), hierarchy.masks.predicted_iou
+    facts = [f"{area} px, IoU {iou:.2f}" for area, iou in zip(areas, predicted, strict=True)]
+    return panels(rgb, index_maps(hierarchy), hierarchy.level, hierarchy.parent, areas=areas, facts=facts)
+
+
+def panels(
+    rgb: UInt8[np.ndarray, "h w 3"],
+    index: Int16[np.ndarray, "3 h w"],
+    level: Integer[np.ndarray, "n"],
+    parent: Integer[np.ndarray, "n"],
+    *,
+    areas: Integer[np.ndarray, "n"],
+    facts: Sequence[str],
+) -> UInt8[np.ndarray, "H W 3"]:
+    """The picture and one panel per level side by side, with counts above and the largest masks listed below.
+
+    Args:
+        rgb: the picture.
+        index: mask at each level and pixel, -1 none.
+        level: level of each mask.
+        parent: parent of each mask, -1 none.
+        areas: size of each mask, for the order of the list.
+        facts: what the list says of each.
+    """
     from PIL import Image, ImageDraw, ImageFont
 
-    rgb = _enlarged(rgb)
-    scale = rgb.shape[0] // hierarchy.masks.height
-    maps = index_maps(hierarchy).repeat(scale, axis=1).repeat(scale, axis=2)
-    height, width = rgb.shape[:2]
+    large = _enlarged(rgb)
+    scale = large.shape[0] // rgb.shape[0]
+    maps = index.repeat(scale, axis=1).repeat(scale, axis=2)
+    height, width = large.shape[:2]
     columns = len(LEVELS) + 1
     size = (columns * width + (columns - 1) * _GAP_PX, _TITLE_PX + height + _GAP_PX + _LEGEND_ROWS * _ROW_PX + _GAP_PX)
     sheet = Image.new("RGB", size, _PAPER)
     draw = ImageDraw.Draw(sheet)
     title_font, row_font = ImageFont.load_default(15), ImageFont.load_default(11)
-    areas = hierarchy.masks.areas_px()
-    counts = hierarchy.counts()
-    for column, level in enumerate((None, *reversed(LEVELS))):
+    draw.text((4, 4), f"picture, {len(level)} masks", _INK, title_font)
+    sheet.paste(Image.fromarray(large), (0, _TITLE_PX))
+    for column, shown in enumerate(reversed(LEVELS), start=1):
         left = column * (width + _GAP_PX)
-        if level is None:
-            draw.text((left + 4, 4), f"picture, {len(areas)} masks", _INK, title_font)
-            sheet.paste(Image.fromarray(rgb), (left, _TITLE_PX))
-            continue
-        draw.text((left + 4, 4), f"{level.label}: {counts[level.label]}", _INK, title_font)
-        sheet.paste(Image.fromarray(paint_level(rgb, maps[level])), (left, _TITLE_PX))
-        _draw_legend(draw, row_font, hierarchy, areas, level=level, at=(left + 4, _TITLE_PX + height + _GAP_PX))
+        of_level = np.flatnonzero(level == shown)
+        draw.text((left + 4, 4), f"{shown.label}: {len(of_level)}", _INK, title_font)
+        sheet.paste(Image.fromarray(paint_level(large, maps[shown])), (left, _TITLE_PX))
+        largest = of_level[np.argsort(-areas[of_level], kind="stable")]
+        rows = {int(i): f"{i}{f' in {parent[i]}' if parent[i] >= 0 else ''}: {facts[i]}" for i in largest}
+        _draw_legend(draw, row_font, rows, at=(left + 4, _TITLE_PX + height + _GAP_PX))
     return np.asarray(sheet)
 
 
@@ -123,26 +147,38 @@ def save_level_panels(path: Path | str, rgb: UInt8[np.ndarray, "h w 3"], hierarc
     save_png(path, level_panels(rgb, hierarchy))
 
 
-def save_png(path: Path | str, rgb: UInt8[np.ndarray, "h w 3"]) -> None:
-    """Write a picture as PNG, whole or not at all."""
+def save_png(path: Path | str, rgb: UInt8[np.ndarray, "h w 3"], *, made_from: str = "") -> None:
+    """Write a picture as PNG, whole or not at all; `made_from` is kept in it, for `png_made_from`."""
     from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
 
+    about = PngInfo()
+    if made_from:
+        about.add_text(_MADE_FROM, made_from)
     with atomic_path(path) as temporary:
-        Image.fromarray(rgb).save(temporary, format="PNG")
+        Image.fromarray(rgb).save(temporary, format="PNG", pnginfo=about)
 
 
-def _draw_legend(draw, font, hierarchy: MaskHierarchy, areas: np.ndarray, *, level: Level, at: tuple[int, int]) -> None:
-    of_level = np.flatnonzero(hierarchy.level == level)
-    largest = of_level[np.argsort(-areas[of_level], kind="stable")]
-    shown = largest if len(largest) <= _LEGEND_ROWS else largest[: _LEGEND_ROWS - 1]
+def png_made_from(path: Path) -> str | None:
+    """What a picture of `save_png` says it was made from; None where there is no such picture."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            return picture.info.get(_MADE_FROM)
+    except (OSError, UnidentifiedImageError):
+        return None
+
+
+def _draw_legend(draw, font, rows: Mapping[int, str], *, at: tuple[int, int]) -> None:
+    shown = list(rows.items()) if len(rows) <= _LEGEND_ROWS else list(rows.items())[: _LEGEND_ROWS - 1]
     left, top = at
-    for row, i in enumerate(shown):
+    for row, (i, text) in enumerate(shown):
         y = top + row * _ROW_PX
-        draw.rectangle((left, y + 2, left + 10, y + 12), fill=mask_color(int(i)))
-        inside = f" in {hierarchy.parent[i]}" if hierarchy.parent[i] >= 0 else ""
-        draw.text((left + 16, y), f"{i}{inside}: {areas[i]} px, IoU {hierarchy.masks.predicted_iou[i]:.2f}", _INK, font)
-    if len(shown) < len(largest):
-        draw.text((left + 16, top + len(shown) * _ROW_PX), f"and {len(largest) - len(shown)} more", _INK, font)
+        draw.rectangle((left, y + 2, left + 10, y + 12), fill=mask_color(i))
+        draw.text((left + 16, y), text, _INK, font)
+    if len(shown) < len(rows):
+        draw.text((left + 16, top + len(shown) * _ROW_PX), f"and {len(rows) - len(shown)} more", _INK, font)
 
 
 def _enlarged(rgb: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from voxlang.core.runs import folder_name
 from voxlang.core.settings import read_settings
 from voxlang.embed.settings import EmbedConfig
 from voxlang.field.config import FieldConfig
@@ -134,7 +135,12 @@ class PipelineConfig(BaseModel):
         if self.name:
             return self.name
         if self.volume.path:
-            return Path(self.volume.path).name.split(".")[0] or "volume"
+            from voxlang.volume.read import SUFFIXES, suffix_of
+
+            path = Path(self.volume.path)
+            suffix = suffix_of(path)
+            stem = path.name[: -len(suffix)] if suffix in SUFFIXES else path.name
+            return folder_name(stem, otherwise="volume")
         return f"{self.volume.family}_{self.volume.seed}"
 
 

@@ -20,11 +20,20 @@ from voxlang.masks.fast.grid import PointCounts, count_points
 from voxlang.masks.fast.parameters import MaskParameters
 from voxlang.masks.generate import sam_generator_from_settings
 from voxlang.masks.levels import levels_digest, partition_levels
-from voxlang.masks.paint import OVERLAP_RULE, level_panels, save_png
+from voxlang.masks.paint import OVERLAP_RULE, panels, png_made_from, save_png
 from voxlang.masks.settings import OBJECT_OPACITY
 from voxlang.masks.types import ViewMaskGenerator
 from voxlang.pipeline.run import Run
-from voxlang.pipeline.views import ViewPlan, looks_of, picture_bytes, plan_views, render_views, visible_voxels
+from voxlang.pipeline.views import (
+    ViewPlan,
+    drop_surplus,
+    looks_of,
+    picture_bytes,
+    picture_of_view,
+    plan_views,
+    render_views,
+    visible_voxels,
+)
 from voxlang.render.samples import RaySamples, ray_samples
 from voxlang.render.types import RenderedView
 from voxlang.semantics.field import SemanticField
@@ -76,7 +85,9 @@ def make_targets(run: Run, plan: ViewPlan, views: list[RenderedView]) -> list[Vi
         if _find_current(path, inputs):
             meter.reuse()
             print(f"stage 2: cache is up to date ({path})")
-            return believed(read_cache(path, expected=inputs), run.config.embed.trusted)
+            targets = read_cache(path, expected=inputs)
+            draw_masks(run, views, targets)
+            return believed(targets, run.config.embed.trusted)
         store = ViewStore(Path(run.config.cache_dir), inputs)
         key = digest_json(inputs)
         missing = [i for i in range(len(views)) if store.get(i) is None]
@@ -88,11 +99,35 @@ def make_targets(run: Run, plan: ViewPlan, views: list[RenderedView]) -> list[Vi
                 group = missing[start : start + together]
                 for i, target in _targets_of(run, {i: views[i] for i in group}, generator, encoder, dense, key):
                     store.put(i, target)
+                    draw_masks_of_view(run, i, views[i], target)
                     bar.update()
         targets = store.assemble(path, len(views))
+        draw_masks(run, views, targets)
     run.tracker.log_artifact("cache", path)
     print(f"stage 2: {len(targets)} views -> {path}")
     return believed(targets, run.config.embed.trusted)
+
+
+def draw_masks(run: Run, views: list[RenderedView], targets: list[ViewTarget]) -> None:
+    """Leave the mask pictures of these targets in the run's folder, and no others."""
+    for i, (view, target) in enumerate(zip(views, targets, strict=True)):
+        draw_masks_of_view(run, i, view, target)
+    drop_surplus(run.folder.folder("masks"), len(targets))
+
+
+def draw_masks_of_view(run: Run, i: int, view: RenderedView, target: ViewTarget) -> None:
+    """Draw the masks of a view by level, unless the picture there was made from the same target."""
+    path = picture_of_view(run.folder.folder("masks"), i)
+    if png_made_from(path) == target.key:
+        return
+    n = len(target.vectors)
+    areas = np.bincount(target.mask_index[target.mask_index >= 0], minlength=n)
+    facts = [f"{area} px shown, score {score:.2f}" for area, score in zip(areas, target.mask_score, strict=True)]
+    picture = panels(
+        picture_bytes(view.rgb), target.mask_index, target.mask_level, target.mask_parent, areas=areas, facts=facts
+    )
+    save_png(path, picture, made_from=target.key)
+    run.tracker.log_image("mask_panels", picture, i)
 
 
 def believed(targets: list[ViewTarget], trusted: float) -> list[ViewTarget]:
@@ -226,10 +261,7 @@ def _targets_of(
         batch_size=run.config.embed.batch_size,
         background=run.config.embed.background,
     )
-    for (i, view), rgb, hierarchy, vectors in zip(views.items(), pictures, hierarchies, embeddings, strict=True):
-        panels = level_panels(rgb, hierarchy)
-        save_png(run.folder.folder("masks") / f"view_{i:03d}.png", panels)
-        run.tracker.log_image("mask_panels", panels, i)
+    for (i, view), hierarchy, vectors in zip(views.items(), hierarchies, embeddings, strict=True):
         regions = dense.regions(view.rgb, view.opacity > OBJECT_OPACITY) if dense else None
         yield i, make_view_target(view, hierarchy, vectors, key=key, regions=regions)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
@@ -129,10 +130,24 @@ def render_views(run: Run, plan: ViewPlan, *, save: bool = True) -> list[Rendere
         view = plan.volume.render(transfer, camera, run.config.render)
         out.append(view)
         if save:
-            save_png(folder / f"view_{i:03d}.png", picture_bytes(view.rgb))
+            save_png(picture_of_view(folder, i), picture_bytes(view.rgb))
             cut = ", cut open" if camera.near_depth > 0 else ""
             run.tracker.log_image("views", view.rgb, i, caption=transfer.name + cut)
+    if save:
+        drop_surplus(folder, len(out))
     return out
+
+
+def picture_of_view(folder: Path, i: int) -> Path:
+    """The file of view `i` in a folder of pictures of views."""
+    return folder / f"view_{i:03d}.png"
+
+
+def drop_surplus(folder: Path, n: int) -> None:
+    """Remove the pictures that an earlier run of more than `n` views left in a folder."""
+    kept = {picture_of_view(folder, i) for i in range(n)}
+    for path in set(folder.glob("view_*.png")) - kept:
+        path.unlink()
 
 
 def run_render(run: Run) -> list[RenderedView]:
