@@ -1,5 +1,6 @@
 """What README, docs and model cards tell a reader to type exists and can be typed."""
 
+import ast
 import re
 import shlex
 from pathlib import Path
@@ -9,6 +10,7 @@ import tyro
 from pydantic import BaseModel
 
 from voxlang.apps.describe_encoder import DescribeEncoderConfig
+from voxlang.apps.mask_demo import MaskDemoConfig
 from voxlang.pipeline.cli import parse
 from voxlang.pipeline.config import PipelineConfig
 from voxlang.render.presets import PRESETS
@@ -36,6 +38,32 @@ def test_every_script_named_is_there(page):
         if script.startswith("-m benchmarks") or name.endswith(".py"):
             file = name if name.endswith(".py") else name.replace(".", "/") + ".py"
             assert (ROOT / file).is_file(), script
+
+
+OF_OTHERS = {"--porcelain", "--untracked-files", "--no-build-isolation", "--local-dir"}
+"""Flags of git, pip and the hub client."""
+
+
+def test_every_flag_that_a_message_names_exists():
+    known = set().union(*map(flags_of, (PipelineConfig, DescribeEncoderConfig, MaskDemoConfig)), OF_OTHERS)
+    known |= {"--help"} | {flag.rsplit(".", 1)[0] for flag in known if "." in flag}
+    doors = [
+        *ROOT.glob("training/*.py"),
+        ROOT / "src/voxlang/segtrain/command.py",
+        ROOT / "src/voxlang/checkpoints/cli.py",
+    ]
+    for node in (n for door in doors for n in ast.walk(ast.parse(door.read_text("utf-8")))):
+        if isinstance(node, ast.arg):
+            known.add(f"--{node.arg.strip('_').replace('_', '-')}")
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            known.add(f"--{node.target.id.replace('_', '-')}")
+    strange = {}
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                named = re.findall(r"(?<![\w-])--[a-z][\w.-]*\w(?!\w*\()", node.value)
+                strange |= {f: path.name for f in named if f.replace("_", "-") not in known}
+    assert not strange, strange
 
 
 @pytest.mark.parametrize("page", TEXT)

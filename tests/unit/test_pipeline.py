@@ -274,7 +274,7 @@ def test_the_pictures_of_a_run_are_those_of_its_last_settings(scan, monkeypatch)
     pictures = lambda kind: {p.name: p.read_bytes() for p in Path(f"runs/test/{kind}").glob("view_*.png")}
     run_pipeline(settings(mode="stage2"))
     first = pictures("masks")
-    monkeypatch.setattr(stage2_module, "sam_generator_from_settings", lambda settings: OneMask())
+    monkeypatch.setattr(stage2_module, "sam_generator_from_settings", lambda settings: OneMask("one"))
     run_pipeline(settings(mode="stage2"))
     assert len(first) == 6 and all(pictures("masks")[name] != old for name, old in first.items())
     monkeypatch.setattr(stage2_module, "sam_generator_from_settings", lambda settings: scan)

@@ -162,7 +162,7 @@ def test_a_run_directory_that_cannot_be_made_is_an_error_at_once(tmp_path, backe
     (tmp_path / "file").write_text("x")
     with pytest.raises(TrackingError, match="run directory") as caught:
         Tracker(tmp_path / "file" / "demo")
-    assert "--runs-root" in caught.value.do
+    assert "--runs-dir" in caught.value.do
 
 
 def test_what_was_open_is_closed_when_another_backend_cannot_start(tmp_path, backends, monkeypatch):

@@ -80,7 +80,7 @@ def _run(config: PipelineConfig, files: list[Path]) -> None:
     if config.mode == "dashboard":
         from voxlang.tracking.dashboard import open_dashboard
 
-        open_dashboard(config.runs_dir, project=config.tracking.project)
+        open_dashboard(config.runs_dir, port=config.tracking.port, project=config.tracking.project)
     elif config.mode == "cache-stats":
         from voxlang.supervision.cache import cache_path
         from voxlang.supervision.level_figure import save_level_figure

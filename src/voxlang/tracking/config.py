@@ -27,3 +27,5 @@ class TrackerConfig(BaseModel):
     """Values between two flushes of the neptune log; a killed run loses at most so many."""
     dashboard_dir: Path | None = None
     """Folder of the dashboard's data; default `.trackio` beside the run directories."""
+    port: int | None = Field(default=None, ge=1, le=65535)
+    """Port on 127.0.0.1 of --mode=dashboard; by default the first free one from 7860 on."""

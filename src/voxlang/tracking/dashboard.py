@@ -77,7 +77,7 @@ def start_dashboard(
                 "runs with a log to show",
                 got="no dashboard data and no neptune log",
                 where=str(runs_root),
-                do="run one first (make demo), or pass the folder of your runs with --runs-root",
+                do="run one first (make demo), or pass the folder of your runs with --runs-dir",
             )
         rebuild_dashboard(runs_root, home=home, project=project)
     trackio = bind_home(home)
@@ -91,7 +91,7 @@ def start_dashboard(
             f"port {port} of {HOST} free" if port else f"a free port of {HOST}",
             got=str(error),
             where="dashboard",
-            do="pass another --port, or leave it out to take the first free one",
+            do="pass another --tracking.port, or leave it out to take the first free one",
         ) from error
     return Dashboard(f"{url.rstrip('/')}/?project={project}", application)
 

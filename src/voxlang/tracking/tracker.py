@@ -173,5 +173,5 @@ class Tracker:
                 "a run directory that can be written",
                 got=str(error),
                 where=str(run_dir),
-                do="choose another --runs-root",
+                do="choose another --runs-dir",
             ) from error

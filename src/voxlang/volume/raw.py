@@ -49,7 +49,7 @@ def read_raw(
             f"a name such as {path.stem}_256x256x128_uint8{path.suffix}, or both size_xyz and dtype",
             got=f"the name {path.name!r}, size_xyz={size_xyz}, dtype={dtype}",
             where=where,
-            do=_header_beside(path) or "pass --size-xyz X Y Z and --dtype, or rename the file",
+            do=_header_beside(path) or "pass --volume.size-xyz X Y Z and --volume.dtype TYPE, or rename the file",
         )
     if dtype not in RAW_DTYPES:
         raise VolumeError(
