@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from voxlang.core.artifacts import write_artifact
+from voxlang.core.artifacts import read_artifact, write_artifact
 from voxlang.core.errors import FieldError
 from voxlang.field.config import FieldConfig
 from voxlang.field.fit import fit_field, measure_psnr_db
@@ -67,6 +67,11 @@ def test_foreign_files_and_other_volumes_are_refused(tmp_path, volume):
     write_artifact(tmp_path / "other.safetensors", "view-cache", tensors={"a": np.zeros(2)}, meta={})
     with pytest.raises(FieldError, match="a scalar-field file of schema 1; got view-cache schema 1"):
         load_field(tmp_path / "other.safetensors")
+    tensors, description = read_artifact(path, "scalar-field")
+    description["config"]["setting_of_yore"] = 3
+    write_artifact(tmp_path / "old.safetensors", "scalar-field", tensors=tensors, meta=description)
+    with pytest.raises(FieldError, match=r"another version, with other setting_of_yore.*run the stage"):
+        load_field(tmp_path / "old.safetensors")
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(FieldError, match="whole safetensors file"):
         load_field(path)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from voxlang.core.artifacts import read_artifact, write_artifact
 from voxlang.core.errors import ArtifactError, EncoderMismatchError, VoxlangError
 from voxlang.core.levels import Level
 from voxlang.embed.types import EncoderId
@@ -15,7 +16,7 @@ from voxlang.semantics.contrast import shown_range
 from voxlang.semantics.field import SemanticField, points_of_voxels
 from voxlang.semantics.fill import Look, fill_unseen
 from voxlang.semantics.lifting import lift_masks
-from voxlang.semantics.store import load_lifted, load_semantics, save_lifted, save_semantics
+from voxlang.semantics.store import KIND, load_lifted, load_semantics, save_lifted, save_semantics
 from voxlang.semantics.train import fit_semantic_field, ray_bank
 from voxlang.supervision.types import ViewTarget, filled_levels
 
@@ -312,6 +313,11 @@ def test_the_field_on_disk_answers_the_same(tmp_path, rng):
     assert history == [{"step": 0, "loss": 0.5}]
     with pytest.raises(ArtifactError, match="--mode=stage2"):
         load_semantics(tmp_path / "f.safetensors", key="another")
+    tensors, meta = read_artifact(tmp_path / "f.safetensors", KIND)
+    meta["config"]["setting_of_yore"] = 3
+    write_artifact(tmp_path / "f.safetensors", KIND, tensors=tensors, meta=meta)
+    with pytest.raises(ArtifactError, match="another version, with other setting_of_yore"):
+        load_semantics(tmp_path / "f.safetensors")
 
 
 def test_the_range_of_what_is_shown_knows_no_unit_and_no_implant(rng):

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from voxlang.core.errors import ConfigError
+from voxlang.core.errors import ArtifactError, ConfigError
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -44,6 +44,24 @@ def read_settings(path: str | Path, kind: type[Settings], *, examples: str) -> S
             got=problems,
             where=str(path),
             do="correct the file",
+        ) from error
+
+
+def stored_settings(kind: type[Settings], content: Mapping[str, Any], *, where: str) -> Settings:
+    """Settings as a file of ours keeps them.
+
+    Raises:
+        ArtifactError: a version whose settings were others wrote the file.
+    """
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        names = ", ".join(".".join(map(str, e["loc"])) for e in error.errors())
+        raise ArtifactError(
+            f"{kind.__name__} as this version knows it",
+            got=f"a file of another version, with other {names}",
+            where=where,
+            do="run the stage that writes it again",
         ) from error
 
 

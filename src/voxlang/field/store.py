@@ -11,6 +11,7 @@ import torch
 
 from voxlang.core.artifacts import read_artifact, write_artifact
 from voxlang.core.errors import ArtifactError, FieldError
+from voxlang.core.settings import stored_settings
 from voxlang.field.build import field_from_spec
 from voxlang.field.config import FieldConfig
 from voxlang.field.fit import FieldFit, measure_psnr_db
@@ -117,10 +118,11 @@ def load_field(
         device: torch device.
 
     Raises:
-        FieldError: no such file, not one of ours, another schema, or a field of another volume.
+        FieldError: no such file, not one of ours, another schema or version, or a field of another volume.
     """
     try:
         tensors, description = read_artifact(path, KIND)
+        config = stored_settings(FieldConfig, description["config"], where=str(path))
     except ArtifactError as error:
         raise FieldError(error.expected, got=error.got, where=error.where, do=error.do) from error
     meta = FieldMeta(
@@ -128,7 +130,7 @@ def load_field(
         description["volume_digest"],
         description["volume_name"],
         tuple(description["value_range"]),
-        FieldConfig(**description["config"]),
+        config,
         float(description["psnr_db"]),
         float(description["seconds"]),
     )

@@ -12,6 +12,7 @@ from scipy.sparse import csr_matrix
 from voxlang.core.artifacts import read_artifact, write_artifact
 from voxlang.core.errors import ArtifactError
 from voxlang.core.levels import LEVELS
+from voxlang.core.settings import stored_settings
 from voxlang.embed.types import EncoderId
 from voxlang.geometry.grid import VolumeGrid
 from voxlang.semantics.config import SemanticsConfig
@@ -49,12 +50,12 @@ def load_semantics(
         device: torch device.
 
     Raises:
-        ArtifactError: no such file, foreign, damaged, or trained on other inputs.
+        ArtifactError: no such file, foreign, damaged, of another version, or trained on other inputs.
     """
     tensors, meta = read_artifact(path, KIND)
     _require_key(meta["key"], key, path)
     field = SemanticField(
-        SemanticsConfig.model_validate(meta["config"]),
+        stored_settings(SemanticsConfig, meta["config"], where=str(path)),
         VolumeGrid.from_dict(meta["grid"]),
         EncoderId.from_dict(meta["encoder"]),
     )
