@@ -20,7 +20,7 @@ from voxlang.core.runs import machine
 from voxlang.evaluate.metrics import iou
 from voxlang.pipeline.config import PipelineConfig
 from voxlang.pipeline.infer import run_infer
-from voxlang.pipeline.run import load_truth, open_run
+from voxlang.pipeline.run import open_run
 from voxlang.pipeline.stage2 import run_stage2
 
 
@@ -93,7 +93,7 @@ def run_scan(config: PipelineConfig, scan: Scan, pictures: Path | None) -> dict[
     with open_run(config) as run:
         stage2 = run_stage2(run)
         answers = run_infer(run, stage2=stage2)
-        truth = load_truth(config)
+        truth = run.input.truth
         everything = np.zeros(stage2.lifted.grid.n_voxels, bool)
         everything[stage2.lifted.voxel] = True
         everything = everything.reshape(stage2.lifted.grid.shape_zyx)

@@ -9,6 +9,16 @@ from voxlang.geometry.grid import VolumeGrid, transform_points, voxel_centres_un
 QUARTER_TURN = ((0.0, -1.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0))
 
 
+def test_grids_are_as_far_apart_as_their_corners():
+    turned = ((0.0, -1.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0))
+    grid = VolumeGrid((5, 4, 3), (1.0, 2.0, 0.5), (7.0, -3.0, 2.0), turned)
+    assert grid.voxels_apart(grid) == 0.0
+    moved = VolumeGrid((5, 4, 3), (1.0, 2.0, 0.5), (7.0, -3.0, 2.25), turned)
+    assert grid.voxels_apart(moved) == pytest.approx(0.5), "a quarter of a millimetre is half of the least spacing"
+    wider = VolumeGrid((5, 4, 3), (1.0, 2.1, 0.5), (7.0, -3.0, 2.0), turned)
+    assert grid.voxels_apart(wider) == pytest.approx(3 * 0.1 / 0.5)
+
+
 def test_world_of_an_index_by_hand():
     grid = VolumeGrid((5, 4, 3), (1.0, 2.0, 3.0), (10.0, 20.0, 30.0), QUARTER_TURN)
     # index (4, 1, 2) -> scaled (4, 2, 6) -> a quarter turn about z sends (4, 2) to (-2, 4) -> plus origin

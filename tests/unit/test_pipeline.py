@@ -18,6 +18,7 @@ from voxlang.geometry.camera import Camera
 from voxlang.geometry.grid import VolumeGrid
 from voxlang.pipeline.cli import main, parse
 from voxlang.pipeline.config import PipelineConfig, load_preset
+from voxlang.pipeline.run import load_input
 from voxlang.pipeline.stages import run_pipeline
 from voxlang.pipeline.views import cut_depths, digest_of_cameras, hidden_share, visible_voxels
 from voxlang.render.transfer import TransferFunction
@@ -319,6 +320,33 @@ def test_answers_never_come_from_the_masks_of_another_volume(scan, capsys):
     run_pipeline(settings(mode="stage2"))
     run_pipeline(settings(mode="infer"))
     assert "query: label map" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda labels: labels.SetOrigin((-7.0, 11.0, 4.5)),
+        lambda labels: labels.SetSpacing((1.0, 1.5, 2.01)),
+        lambda labels: labels.SetDirection((1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)),
+        lambda labels: sitk.Flip(labels, (True, False, False)),
+        lambda labels: labels[:, :, 1:],
+    ],
+)
+def test_labels_of_another_grid_are_refused_before_any_work(scan, change):
+    labels = sitk.ReadImage("labels.nii.gz")
+    sitk.WriteImage(change(labels) or labels, "labels.nii.gz")
+    with pytest.raises(ConfigError, match=r"labels on the volume's grid.*labels\.nii\.gz.*nearest neighbour"):
+        run_pipeline(settings())
+    assert not Path("runs/test/views").exists()
+
+
+def test_labels_without_a_place_need_the_size_alone(scan):
+    np.save("labels.npy", sitk.GetArrayFromImage(sitk.ReadImage("labels.nii.gz")))
+    run = settings(volume={"labels": "labels.npy"})
+    assert load_input(run).truth.labels.any()
+    np.save("labels.npy", np.zeros((20, 24, 27), np.uint8))
+    with pytest.raises(ConfigError, match=r"\(27, 24, 20\)"):
+        load_input(run)
 
 
 def test_every_prompt_has_files_of_its_own(scan):

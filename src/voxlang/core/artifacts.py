@@ -114,6 +114,6 @@ def read_artifact(path: Path | str, kind: str) -> tuple[dict[str, np.ndarray], d
             f"a {kind} file of schema {SCHEMA}",
             got=got,
             where=where,
-            do="pass the file that this stage wrote",
+            do="run the stage that writes it again, or pass the file that it wrote",
         )
     return tensors, header

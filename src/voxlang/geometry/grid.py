@@ -146,6 +146,12 @@ class VolumeGrid:
         origin = transform_points(self.world_from_index, np.asarray(start_xyz, np.float64))
         return VolumeGrid(tuple(size_xyz), self.spacing_xyz, tuple(origin.tolist()), self.direction, self.unit)
 
+    def voxels_apart(self, other: VolumeGrid) -> float:
+        """Largest distance between the same corner voxels of this grid and another, in units of its least spacing."""
+        corners = np.stack(np.meshgrid(*([0.0, n - 1.0] for n in self.size_xyz), indexing="ij"), -1).reshape(-1, 3)
+        here, there = (transform_points(grid.world_from_index, corners) for grid in (self, other))
+        return float(np.linalg.norm(here - there, axis=1).max() / min(self.spacing_xyz))
+
     def as_dict(self) -> dict[str, Any]:
         """JSON-able description."""
         return {

@@ -9,16 +9,22 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from voxlang.core.artifacts import read_json
 from voxlang.core.device import device_of
 from voxlang.core.errors import ConfigError
 from voxlang.core.levels import Level
 from voxlang.core.resources import StageClock
 from voxlang.core.runs import RunDirectory
+from voxlang.geometry.grid import VolumeGrid
 from voxlang.pipeline.config import PipelineConfig
 from voxlang.render.transfer import TransferFunction
 from voxlang.tracking.tracker import Tracker
 from voxlang.volume.types import LabelVolume, Part, PartTree, Volume
+
+_APART = 0.1
+"""Voxels by which labels may lie beside their volume: file formats round positions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +78,7 @@ def load_input(config: PipelineConfig) -> RunInput:
 
     Raises:
         VolumeError: the file cannot be used.
-        ConfigError: "phantom" transfer functions for a file.
+        ConfigError: "phantom" transfer functions for a file, or labels that do not lie on the volume's grid.
     """
     from voxlang.render.presets import resolve_transfers
 
@@ -96,7 +102,10 @@ def load_input(config: PipelineConfig) -> RunInput:
             do='pass --views.transfers auto (the "phantom" ones belong to phantoms)',
         )
     transfers = resolve_transfers(config.views.transfers, volume)
-    return RunInput(volume, load_truth(config), tuple(transfers), settings.path)
+    truth = load_truth(config)
+    if truth is not None:
+        require_same_grid(truth.grid, volume.grid, where=settings.labels)
+    return RunInput(volume, truth, tuple(transfers), settings.path)
 
 
 def _phantom_input(config: PipelineConfig) -> RunInput:
@@ -136,7 +145,7 @@ def load_truth(config: PipelineConfig) -> LabelVolume | None:
     from voxlang.volume.read import load_labels
     from voxlang.volume.write import load_label_names, names_path
 
-    labels, grid = load_labels(settings.labels)
+    labels, grid = load_labels(settings.labels, spacing_xyz=settings.spacing_xyz)
     if settings.label_names:
         names = _names_from_json(Path(settings.label_names))
     elif names_path(settings.labels).is_file():
@@ -150,6 +159,32 @@ def load_truth(config: PipelineConfig) -> LabelVolume | None:
         )
     parts = tuple(Part(i, name.replace("_", " "), Level.PART, None) for i, name in sorted(names.items()))
     return LabelVolume(labels, grid, PartTree(parts))
+
+
+def require_same_grid(labels: VolumeGrid, volume: VolumeGrid, *, where: str) -> None:
+    """Refuse labels whose voxels are not those of the volume: flipped or shifted ones would be scored all the same.
+
+    Where a file does not say where its voxels lie (unit "voxel"), the sizes alone are compared.
+
+    Raises:
+        ConfigError: other sizes, or the same voxel at another place.
+    """
+    placed = "voxel" not in (labels.unit, volume.unit)
+    if labels.size_xyz == volume.size_xyz and not (placed and volume.voxels_apart(labels) > _APART):
+        return
+    rounded = lambda numbers: np.round(numbers, 4).tolist()
+    said = [
+        f"size {g.size_xyz}, spacing {rounded(g.spacing_xyz)}, origin {rounded(g.origin_xyz)}, "
+        f"direction {rounded(g.direction)}"
+        for g in (volume, labels)
+    ]
+    raise ConfigError(
+        f"labels on the volume's grid ({said[0]})",
+        got=said[1],
+        where=where,
+        do="resample the labels onto the volume by nearest neighbour (SimpleITK: Resample(labels, volume, Transform(), "
+        "sitkNearestNeighbor)), or save both from the same tool",
+    )
 
 
 def _names_from_json(path: Path) -> dict[int, str]:
