@@ -1,6 +1,5 @@
 """The whole flow on a small file with known answers; only the two learned models are replaced by colour rules."""
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -8,20 +7,13 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from color_models import ColorDense, ColorEncoder, ColorGenerator, OneMask
-from pydantic import ValidationError
 
 import voxlang.pipeline.infer as infer_module
 import voxlang.pipeline.stage2 as stage2_module
 from voxlang.core.errors import ArtifactError, ConfigError, QueryError
-from voxlang.core.runs import RunDirectory
-from voxlang.geometry.camera import Camera
-from voxlang.geometry.grid import VolumeGrid
-from voxlang.pipeline.cli import main, parse
-from voxlang.pipeline.config import PipelineConfig, load_preset
+from voxlang.pipeline.config import PipelineConfig
 from voxlang.pipeline.run import load_input
 from voxlang.pipeline.stages import run_pipeline
-from voxlang.pipeline.views import cut_depths, digest_of_cameras, hidden_share, visible_voxels
-from voxlang.render.transfer import TransferFunction
 from voxlang.supervision.cache import read_header
 
 ANGLE = np.radians(20)
@@ -152,51 +144,11 @@ def test_views_that_are_cut_open_find_what_an_opaque_thing_hides(scan, cut_share
     assert least <= found["blue ball"]["iou"] <= most
 
 
-def test_cameras_without_a_cut_keep_the_digest_of_caches_made_before_cuts():
-    pose = np.array([[0.0, 0.0, 1.0, -5.0], [1.0, 0.0, 0.0, 2.5], [0.0, 1.0, 0.0, 0.25], [0.0, 0.0, 0.0, 1.0]])
-    camera = Camera(np.eye(3), pose, 4, 3, (0.0, 1.0, 0.0))
-    assert digest_of_cameras([camera]) == "19a8c5971c0993ea668ccc3a170cd57f"
-    assert digest_of_cameras([dataclasses.replace(camera, near_depth=2.0)]) != "19a8c5971c0993ea668ccc3a170cd57f"
-
-
 def test_cuts_that_show_nothing_new_are_not_made_and_it_is_said(scan, capsys):
     run_pipeline(settings(mode="render", views={"cut_share": 0.5}))
     assert "none is cut open" in capsys.readouterr().out
     run_pipeline(settings(mode="render", views={"cut_share": 0.5, "cut_hidden": 0}))
     assert "none is cut open" not in capsys.readouterr().out
-
-
-def test_what_a_transfer_function_hides_is_what_lies_deeper_than_its_light_comes():
-    values = np.zeros((30, 40, 50), np.float32)
-    values[5:25, 5:35, 10:40] = 1.0  # spacing 1, 1.5, 2 (x, y, z): 30 x 45 x 40
-    grid = VolumeGrid((50, 40, 30), (1.0, 1.5, 2.0))
-
-    def look(alpha):
-        return TransferFunction(np.array([[0.0, 1.0, 1.0, 1.0]]), np.array([[0, 0], [0.9, 0], [1, alpha]], float), 1.0)
-
-    # a tenth of the light comes to ln 10 / -ln(1 - alpha): 4.5 deep at 0.4; what is left is 21 x 36 x 31 to a voxel
-    inner, outer = 22 * 24 * 16, 30 * 30 * 20
-    assert hidden_share(values, grid, look(0.4)) == pytest.approx(inner / outer, abs=0.05)
-    assert hidden_share(values, grid, look(0.05)) == 0.0, "45 deep: everything shows"
-    shell = values.copy()
-    shell[7:23, 7:33, 12:38] = 0.0
-    assert hidden_share(shell, grid, look(0.9)) < 0.1, "a shell hides nothing"
-    assert hidden_share(np.zeros_like(values), grid, look(0.9)) == 0.0
-    large = np.repeat(np.repeat(np.repeat(values, 6, 0), 6, 1), 6, 2)
-    fine = VolumeGrid((300, 240, 180), (1 / 6, 0.25, 1 / 3))
-    assert hidden_share(large, fine, look(0.4)) == pytest.approx(inner / outer, abs=0.08)
-
-
-def test_cuts_are_dealt_evenly_to_the_transfer_functions():
-    assert cut_depths(5, [True], 0.0, (0.3, 0.6)) == [None] * 5
-    assert cut_depths(4, [], 0.5, (0.3, 0.6)) == [None] * 4
-    assert [c is not None for c in cut_depths(8, [True] * 2, 0.5, (0.3, 0.6))] == [False, False, True, True] * 2
-    assert [c is not None for c in cut_depths(9, [True] * 3, 1 / 3, (0.3, 0.6))] == [False] * 6 + [True] * 3
-    assert [c is not None for c in cut_depths(8, [False, True], 0.5, (0.3, 0.6))] == [False, False, False, True] * 2
-    every = cut_depths(10, [True], 1.0, (0.3, 0.6))
-    with pytest.raises(ValidationError, match="cut_depth"):
-        settings(views={"cut_depth": (0.3, 1.0)})
-    assert min(every) >= 0.3 and max(every) <= 0.6 and np.diff(sorted(every)).min() > 0.3 / 20
 
 
 def test_a_run_that_was_killed_continues_and_ends_the_same(scan, monkeypatch):
@@ -290,24 +242,6 @@ def test_the_pictures_of_a_run_are_those_of_its_last_settings(scan, monkeypatch)
     assert sorted(pictures("masks")) == sorted(pictures("views")) == [f"view_00{i}.png" for i in range(4)]
 
 
-@pytest.mark.parametrize(
-    ("path", "name"),
-    [
-        ("a/scan.nii.gz", "scan"),
-        ("scan.v2.NII.GZ", "scan.v2"),
-        ("bonsai_256x256x256_uint8.raw", "bonsai_256x256x256_uint8"),
-        ("my scan (1).nrrd", "my-scan-1"),
-        ("series 1.2/", "series-1.2"),
-        ("脳.nrrd", "volume"),
-        (".", "volume"),
-    ],
-)
-def test_a_run_is_named_after_its_file(path, name, tmp_path):
-    config = PipelineConfig(volume={"path": path})
-    assert config.run_name == name
-    RunDirectory(tmp_path, config.run_name)
-
-
 def test_answers_never_come_from_the_masks_of_another_volume(scan, capsys):
     run_pipeline(settings(mode="stage2"))
     run_pipeline(settings(mode="infer"))
@@ -359,51 +293,3 @@ def test_every_prompt_has_files_of_its_own(scan):
     folder = Path("runs/test/queries")
     for name in names[:5]:
         assert (folder / f"relevancy_{name}.nii.gz").is_file() and (folder / f"highlight_{name}.png").is_file()
-
-
-def test_command_line_lies_over_the_preset(tmp_path):
-    preset = tmp_path / "p.yaml"
-    preset.write_text("views: {n: 7, width: 100}\nname: a\n")
-    config, files = parse(["--config", str(preset), "--views.n", "9", "--mode=stage2"])
-    assert (config.views.n, config.views.width, config.name, config.mode, files) == (9, 100, "a", "stage2", [])
-
-
-@pytest.mark.parametrize(
-    ("text", "what"),
-    [("views: {m: 7}", r"views\.m"), ("views: {n: many}", r"views\.n"), ("views: [", "valid YAML"), ("7", "settings")],
-)
-def test_a_broken_preset_is_refused_by_name(tmp_path, text, what):
-    path = tmp_path / "p.yaml"
-    path.write_text(text)
-    with pytest.raises(ConfigError, match=what):
-        load_preset(path)
-
-
-def test_a_missing_preset_is_refused():
-    with pytest.raises(ConfigError, match="no such file"):
-        load_preset("nowhere.yaml")
-
-
-def test_errors_reach_the_user_as_one_line(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as stop:
-        main(["--mode=stage1", "--volume.path", "nothing.nrrd", "--tracking.neptune", "off", "--tracking.no-trackio"])
-    assert stop.value.code == 1
-    said = capsys.readouterr().err
-    assert said.startswith("VolumeError: ")
-    assert "Traceback" not in said
-
-
-def test_noise_does_not_hide_a_voxel_inside_a_thing():
-    values = np.zeros((6, 7, 9), np.float32)
-    values[:, :, :5] = 0.6
-    values[3, 3, 2] = 0.4  # noise
-    bone = TransferFunction(
-        np.array([[0.0, 1.0, 1.0, 1.0]]), np.array([[0.0, 0.0], [0.5, 0.0], [0.55, 0.01], [1.0, 0.5]]), 1.0
-    )
-    shown = visible_voxels(values, (bone,))
-    assert shown[3, 3, 2]
-    np.testing.assert_array_equal(shown, np.broadcast_to(np.arange(9) < 5, values.shape))
-    veil = dataclasses.replace(bone, opacity_knots=bone.opacity_knots * [1.0, 0.1])
-    assert not visible_voxels(values, (veil,)).any()
-    assert visible_voxels(values, (veil,), min_alpha=0.0)[:, :, :5].all()

@@ -20,12 +20,12 @@ def read_picture(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     Raises:
         ConfigError: no such file, or no picture.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with Image.open(path) as image:
             rgba = image.convert("RGBA")
-    except (OSError, UnidentifiedImageError) as error:
+    except OSError as error:
         raise ConfigError(
             "a picture file (PNG, JPEG, TIFF, ...)", got=str(error), where=str(path), do="pass --image with a picture"
         ) from error

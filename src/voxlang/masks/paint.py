@@ -161,12 +161,12 @@ def save_png(path: Path | str, rgb: UInt8[np.ndarray, "h w 3"], *, made_from: st
 
 def png_made_from(path: Path) -> str | None:
     """What a picture of `save_png` says it was made from; None where there is no such picture."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with Image.open(path) as picture:
             return picture.info.get(_MADE_FROM)
-    except (OSError, UnidentifiedImageError):
+    except OSError:  # not there, or no picture
         return None
 
 

@@ -57,28 +57,29 @@ def run_infer(run: Run, *, stage2: Stage2Result | None = None) -> InferResult:
     """
     config = query_config(run)
     with run.clock.stage("queries"):
-        plan = stage2.plan if stage2 else plan_views(run)
-        lifted = stage2.lifted if stage2 else stored_lifted(run, plan)
+        lifted, plan = (stage2.lifted, stage2.plan) if stage2 else stored_masks(run)
         query = embed_query(load_encoder(run.config.embed), config)
         field = None
         if config.source == "field":
             field = stage2.field if stage2 else load_semantics(run.folder.semantics_path, device=run.device)[0]
         relevancy = relevancy_of_query(lifted, plan.volume.values, query, config, field=field)
         results = answer_query(relevancy, lifted.voxel, lifted.grid, query, config)
-        outputs = write_answers(run, results, config)
+        names = file_names(query.prompts)
+        outputs = write_answers(run, results, names, config)
     with run.clock.stage("highlights"):
-        pictures = draw_highlights(run, plan, results, outputs)
+        pictures = draw_highlights(run, plan, results, names, outputs)
     return InferResult(results, pictures, outputs)
 
 
-def stored_lifted(run: Run, plan: ViewPlan) -> LiftedMasks:
-    """The masks that stage 2 left; prints what else decides the pictures and is not as it was then.
+def stored_masks(run: Run) -> tuple[LiftedMasks, ViewPlan]:
+    """The masks that stage 2 left, and the views of the present settings; prints in what these differ from its own.
 
     Raises:
         ArtifactError: stage 2 did not run, or ran on another volume.
     """
     path = lifted_path(run)
     lifted, before = load_lifted(path)
+    plan = plan_views(run)
     changed = changed_inputs(before, plan.inputs)
     if "volume" in changed:
         raise ArtifactError(
@@ -92,7 +93,7 @@ def stored_lifted(run: Run, plan: ViewPlan) -> LiftedMasks:
             f"infer: the answers come from the masks that stage 2 left; changed since: {', '.join(changed)} "
             "(--mode=stage2 makes them anew)"
         )
-    return lifted
+    return lifted, plan
 
 
 def relevancy_of_query(
@@ -134,8 +135,8 @@ def query_config(run: Run) -> QueryConfig:
     return config.model_copy(update={"prompts": run.input.prompts})
 
 
-def write_answers(run: Run, results: list[QueryResult], config: QueryConfig) -> dict[str, list[Path]]:
-    """Write the label map, one relevancy volume per prompt, and answers.json; all on the input's own grid."""
+def write_answers(run: Run, results: list[QueryResult], names: list[str], config: QueryConfig) -> dict[str, list[Path]]:
+    """Write the label map, one relevancy volume per prompt (named by `names`), and answers.json, on the input's own grid."""
     folder = run.folder.folder("queries")
     suffix = config.format
     if suffix == "auto":
@@ -144,7 +145,7 @@ def write_answers(run: Run, results: list[QueryResult], config: QueryConfig) -> 
     labels_path = folder / f"label_map.{suffix}"
     save_label_map(labels_path, label_map(results), grid, names={i + 1: r.prompt for i, r in enumerate(results)})
     outputs: dict[str, list[Path]] = {}
-    for result, name in zip(results, file_names([r.prompt for r in results]), strict=True):
+    for result, name in zip(results, names, strict=True):
         path = folder / f"relevancy_{name}.{suffix}"
         save_scalar_map(path, result.relevancy_volume(), grid)
         outputs[result.prompt] = [labels_path, path]
@@ -158,12 +159,12 @@ def write_answers(run: Run, results: list[QueryResult], config: QueryConfig) -> 
 
 
 def draw_highlights(
-    run: Run, plan: ViewPlan, results: list[QueryResult], outputs: dict[str, list[Path]]
+    run: Run, plan: ViewPlan, results: list[QueryResult], names: list[str], outputs: dict[str, list[Path]]
 ) -> dict[str, list[tuple[str, np.ndarray]]]:
-    """Render each answer from the view that shows it best, beside the plain picture."""
+    """Render each answer from the view that shows it best, beside the plain picture; files are named by `names`."""
     folder = run.folder.folder("queries")
     pictures = {}
-    for i, (result, name) in enumerate(zip(results, file_names([r.prompt for r in results]), strict=True)):
+    for i, (result, name) in enumerate(zip(results, names, strict=True)):
         shot = best_shot(result, plan.volume, plan.shots, run.config.render)
         plain, lit = highlight_pictures(result, plan.volume, shot, run.config.render, color=prompt_color(i))
         path = folder / f"highlight_{name}.png"
