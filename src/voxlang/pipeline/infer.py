@@ -136,7 +136,7 @@ def query_config(run: Run) -> QueryConfig:
 
 
 def write_answers(run: Run, results: list[QueryResult], names: list[str], config: QueryConfig) -> dict[str, list[Path]]:
-    """Write the label map, one relevancy volume per prompt (named by `names`), and answers.json, on the input's own grid."""
+    """Write label map, answers.json, and per prompt a relevancy volume named by `names`; all on the input's grid."""
     folder = run.folder.folder("queries")
     suffix = config.format
     if suffix == "auto":
