@@ -60,17 +60,42 @@ def test_midpoint_and_sharpness_follow_vtk(midpoint, sharpness):
     np.testing.assert_allclose(t.alpha(x / 100.0), [oracle.GetValue(v) for v in x], atol=0.012)
 
 
-@pytest.mark.parametrize("space", ["HSV", "Lab", "Step"])
-def test_color_spaces_keep_the_end_colours_and_differ_from_rgb_between(space):
-    ends = [0, 0.8, 0.1, 0.1, 100, 0.1, 0.7, 0.2]
-    t = read(entry(RGBPoints=ends, ColorSpace=space), (0.0, 100.0))
-    np.testing.assert_allclose(t.color(np.array([0.0, 1.0])), [ends[1:4], ends[5:]], atol=0.01)
-    middle = t.color(np.array([0.5]))[0]
-    assert np.abs(middle - [0.45, 0.4, 0.15]).max() > 0.03
-    if space == "HSV":  # hue 0 and 110 degrees meet in a yellow of full saturation
-        assert middle[0] > 0.6 and middle[1] > 0.6 and middle[2] < 0.2
-    if space == "Step":
-        np.testing.assert_allclose(middle, ends[1:4])
+BLUE, RED, DULL, WHITE = (0.23, 0.30, 0.75), (0.70, 0.015, 0.15), (0.5, 0.55, 0.5), (1.0, 1.0, 1.0)
+PURPLE, GREEN, NIGHT = (0.55, 0.10, 0.60), (0.1, 0.7, 0.2), (0.2, 0.2, 0.6)
+
+
+ENDS = [(BLUE, RED), (RED, GREEN), (BLUE, PURPLE), (DULL, RED), (PURPLE, WHITE), (WHITE, NIGHT)]
+
+
+@pytest.mark.parametrize("ends", ENDS)
+@pytest.mark.parametrize("space", ["RGB", "HSV", "HSV, wrapped", "Lab", "Diverging", "Step"])
+def test_color_spaces_follow_vtk(space, ends):
+    vtk = pytest.importorskip("vtk")
+    name, _, wrapped = space.partition(", ")
+    oracle = vtk.vtkColorTransferFunction()
+    getattr(oracle, f"SetColorSpaceTo{name}")()
+    oracle.SetHSVWrap(bool(wrapped))
+    oracle.AddRGBPoint(0.0, *ends[0])
+    oracle.AddRGBPoint(100.0, *ends[1])
+    keys = {"ColorSpace": name} | ({"HSVWrap": 1} if wrapped else {})
+    t = read(entry(RGBPoints=[0, *ends[0], 100, *ends[1]], **keys), (0.0, 100.0))
+    x = np.array([0.0, 1, 7, 15, 23, 31, 38, 45, 49, 52, 64, 75, 83, 92, 99, 100])
+    x = x[1:] if space == "Step" else x  # a jump
+    np.testing.assert_allclose(t.color(x / 100.0), [oracle.GetColor(v) for v in x], atol=0.012)
+
+
+def test_a_step_takes_the_second_colour_of_its_segment():
+    t = read(entry(RGBPoints=[0, *RED, 50, *GREEN, 100, *BLUE], ColorSpace="Step"), (0.0, 100.0))
+    np.testing.assert_allclose(t.color(np.array([0.01, 0.49, 0.51, 1.0])), [GREEN, GREEN, BLUE, BLUE])
+
+
+def test_the_rainbow_of_paraview_goes_by_green():
+    rainbow = [0, 0, 0, 1, 100, 1, 0, 0]
+    np.testing.assert_allclose(
+        read(entry(RGBPoints=rainbow, ColorSpace="HSV"), (0.0, 100.0)).color(np.array([0.5])), [[0, 1, 0]], atol=0.01
+    )
+    wrapped = read(entry(RGBPoints=rainbow, ColorSpace="HSV", HSVWrap=1), (0.0, 100.0))
+    np.testing.assert_allclose(wrapped.color(np.array([0.5])), [[1, 0, 1]], atol=0.01)
 
 
 def test_what_is_written_is_read_back(tmp_path):
@@ -106,6 +131,8 @@ def test_groups_are_flattened(tmp_path):
         (entry(Points=["a", 0, 0.5, 0]), "flat list"),
         (entry(RGBPoints=[0, float("nan"), 0, 0]), "finite"),
         (entry(ColorSpace="CMYK"), "ColorSpace"),
+        (entry(ScalarOpacityUnitDistance="far"), "ScalarOpacityUnitDistance"),
+        (entry(ScalarOpacityUnitDistance=0), "positive unit distance"),
         (entry(Points=[0, 7.0, 0.5, 0, 1, 9.0, 0.5, 0]), "."),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -12,10 +11,11 @@ import numpy as np
 
 from voxlang.core.artifacts import atomic_path
 from voxlang.core.errors import TransferFunctionError
+from voxlang.render.color_spaces import SPACES, colors_between
 from voxlang.render.transfer import TransferFunction
 
 Units = Literal["auto", "native", "normalised"]
-PIECES = 16
+PIECES = 64
 """Straight pieces that stand for a segment in a colour space other than RGB."""
 SHARP_PIECES = 96
 """Straight pieces that stand for a segment with sharpness."""
@@ -98,38 +98,21 @@ def _color_rows(entry: dict[str, Any], where: str) -> np.ndarray:
     rows = _rows(entry["RGBPoints"], 4, f"{where}, RGBPoints")
     rows[:, 1:] = np.clip(rows[:, 1:], 0.0, 1.0)
     space = str(entry.get("ColorSpace", "RGB"))
+    if space.upper() not in (known.upper() for known in SPACES):
+        raise _refuse(
+            f"ColorSpace {', '.join(SPACES[:-1])} or {SPACES[-1]}",
+            repr(space),
+            where,
+            "save the preset in one of these spaces",
+        )
     if space.upper() == "RGB":
         return rows
-    out = [rows[0]]
+    s = np.concatenate([[0.0] if space.upper() == "STEP" else [], np.linspace(0.0, 1.0, PIECES + 1)[1:]])
+    out = [rows[:1]]
     for left, right in pairwise(rows):
-        if space.lower() == "step":
-            out += [np.r_[right[0], left[1:]], right]
-            continue
-        s = np.linspace(0.0, 1.0, PIECES + 1)[1:]
-        colors = _between(left[1:], right[1:], s, space, where)
-        out += list(np.concatenate([(left[0] + s * (right[0] - left[0]))[:, None], colors], -1))
-    return np.asarray(out)
-
-
-def _between(a: np.ndarray, b: np.ndarray, s: np.ndarray, space: str, where: str) -> np.ndarray:
-    """Colours between two RGB colours in another space; "Diverging" (Msh) is taken as Lab, which has the same ends."""
-    if space.upper() == "HSV":
-        ends = np.array([colorsys.rgb_to_hsv(*a), colorsys.rgb_to_hsv(*b)])
-        if abs(ends[1, 0] - ends[0, 0]) > 0.5:
-            ends[int(np.argmin(ends[:, 0])), 0] += 1.0
-        mixed = ends[0] + s[:, None] * (ends[1] - ends[0])
-        return np.array([colorsys.hsv_to_rgb(h % 1.0, sat, v) for h, sat, v in mixed])
-    if space.lower() in ("lab", "cielab", "diverging"):
-        from skimage.color import lab2rgb, rgb2lab
-
-        ends = rgb2lab(np.stack([a, b])[None])[0]
-        return np.clip(lab2rgb((ends[0] + s[:, None] * (ends[1] - ends[0]))[None])[0], 0.0, 1.0)
-    raise _refuse(
-        "ColorSpace RGB, HSV, Lab, CIELAB, Diverging or Step",
-        repr(space),
-        where,
-        "save the preset in one of these spaces",
-    )
+        colors = colors_between(left[1:], right[1:], s, space, hue_wraps=bool(entry.get("HSVWrap", 0)))
+        out.append(np.concatenate([(left[0] + s * (right[0] - left[0]))[:, None], colors], axis=-1))
+    return np.concatenate(out)
 
 
 def _normalise(rows: np.ndarray, lower: float, upper: float) -> np.ndarray:
@@ -173,10 +156,11 @@ def transfer_from_paraview(
         units = "normalised" if x.min() >= 0.0 and x.max() <= 1.0 and upper - lower > 1.5 else "native"
     if units == "normalised":
         lower, upper = 0.0, 1.0
-    distance = float(entry.get("ScalarOpacityUnitDistance", unit_distance))
-    return TransferFunction(
-        _normalise(color, lower, upper), _normalise(opacity, lower, upper), distance, str(entry.get("Name", "transfer"))
-    )
+    distance = entry.get("ScalarOpacityUnitDistance", unit_distance)
+    if not isinstance(distance, int | float):
+        raise _refuse("ScalarOpacityUnitDistance as a number", repr(distance), where, "correct it, or leave it out")
+    knots = (_normalise(rows, lower, upper) for rows in (color, opacity))
+    return TransferFunction(*knots, float(distance), str(entry.get("Name", "transfer")))
 
 
 def _entries(node: Any, where: str) -> list[dict[str, Any]]:
