@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from voxlang.core.errors import VoxlangError
+from voxlang.core.doors import through_door
 from voxlang.masks.download import download
 from voxlang.masks.models import releases_of
 
@@ -23,17 +23,12 @@ def main(
     ),
     version: Annotated[Literal["2.1", "2.0"], tyro.conf.arg(help="SAM 2.1 or the first SAM 2.")] = "2.1",
     folder: Annotated[Path, tyro.conf.arg(help="Where the files go.")] = _HERE,
-) -> int:
+) -> None:
     """Download official SAM 2 checkpoints; an interrupted download continues where it stopped."""
     for release in (r for name in size for r in releases_of(name) if r.version == version):
-        try:
-            digest = download(release.url, folder / release.file_name)
-        except VoxlangError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
+        digest = download(release.url, folder / release.file_name)
         print(f"{folder / release.file_name}\n  sha256 {digest}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(tyro.cli(main))
+    sys.exit(through_door(lambda: tyro.cli(main)))

@@ -5,9 +5,12 @@ Each family has a block with one column per view: the picture, then its Whole, P
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import tyro
+
+from voxlang.core.doors import through_door
 
 
 def main(renders: Path, out: Path, columns: int = 8, families: tuple[str, ...] = (), shrink: int = 2) -> None:
@@ -34,4 +37,4 @@ def main(renders: Path, out: Path, columns: int = 8, families: tuple[str, ...] =
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    sys.exit(through_door(lambda: tyro.cli(main)))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import tyro
 
+from voxlang.core.doors import through_door
 from voxlang.scenes.buffer import generate_scenes
 from voxlang.scenes.plan import SceneConfig
 
@@ -22,4 +24,4 @@ def main(out: Path, config: SceneConfig = SceneConfig()) -> None:  # noqa: B008 
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    sys.exit(through_door(lambda: tyro.cli(main)))

@@ -11,12 +11,8 @@ import sys
 
 import tyro
 
-from voxlang.core.errors import VoxlangError
+from voxlang.core.doors import through_door
 from voxlang.segtrain.command import TrainCommand, run_training
 
 if __name__ == "__main__":
-    try:
-        print(run_training(tyro.cli(TrainCommand)))
-    except VoxlangError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        sys.exit(1)
+    sys.exit(through_door(lambda: run_training(tyro.cli(TrainCommand))))

@@ -6,11 +6,14 @@ The views come from `training/render_views.py`. A stopped training goes on where
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import tyro
+
+from voxlang.core.doors import through_door
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
@@ -58,4 +61,4 @@ def main(config: Path, smoke: Flag = False, synonyms: Flag = False, evaluate: Fl
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    sys.exit(through_door(lambda: tyro.cli(main)))

@@ -6,12 +6,15 @@ The views come from `training/render_views.py`. A stopped training goes on where
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import tyro
+
+from voxlang.core.doors import through_door
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
@@ -53,4 +56,4 @@ def main(config: Path, smoke: Flag = False, evaluate: Flag = False) -> None:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    sys.exit(through_door(lambda: tyro.cli(main)))

@@ -7,9 +7,12 @@ Python of `.venv-mmseg`.
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import tyro
+
+from voxlang.core.doors import through_door
 
 
 def main(
@@ -61,4 +64,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    sys.exit(through_door(lambda: tyro.cli(main)))

@@ -142,6 +142,16 @@ def test_rebuilt_points_keep_their_time(tmp_path):
     assert abs(datetime.fromisoformat(stamp).timestamp() - told) < 1e-3
 
 
+def test_rebuilt_runs_of_one_name_never_replace_another(tmp_path):
+    for number, run in enumerate(("one/a", "one/a-3", "two/a")):
+        with Tracker(tmp_path / run, TrackerConfig(trackio=False)) as tracker:
+            tracker.log_metric("number", number, 0)
+    home = dashboard_home(tmp_path)
+    assert rebuild_dashboard(tmp_path, home=home) == ["a", "a-3", "a-2"]
+    values, _ = _stored(home)
+    assert {name: row[0] for (name, _), row in values.items()} == {"a": 0.0, "a-3": 1.0, "a-2": 2.0}
+
+
 def test_nothing_to_rebuild_or_show_is_an_error(tmp_path):
     with pytest.raises(TrackingError, match="offline logs of neptune"):
         rebuild_dashboard(tmp_path, home=dashboard_home(tmp_path))

@@ -107,7 +107,7 @@ def test_demo_writes_panels_and_tree(tmp_path, untrained_checkpoint, rng):
 def test_command_line_says_what_is_missing(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(places, "search_roots", lambda: (tmp_path,))
     monkeypatch.setattr(sys, "argv", ["sam_demo_enhanced.py", "--sam.size", "large", "--out", str(tmp_path)])
-    assert mask_demo.main() == 2
+    assert mask_demo.main() == 1
     assert "sam2.1_hiera_large.pt" in capsys.readouterr().err
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from voxlang.core.errors import VoxlangError
+from voxlang.core.doors import through_door
 from voxlang.core.levels import LEVELS, level_from_name
 from voxlang.masks.settings import SamSettings
 
@@ -115,16 +114,15 @@ def tree_text(hierarchy: MaskHierarchy) -> str:
 
 
 def main() -> int:
-    """Command line: 0 when done, 2 with the reason on stderr when the input cannot be used."""
+    """Entry of the door; returns the exit status."""
     import tyro
 
-    config = tyro.cli(MaskDemoConfig, prog="sam_demo_enhanced.py")
-    try:
-        result = run_mask_demo(config)
-    except VoxlangError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(tree_text(result.hierarchy))
+    return through_door(lambda: _summary(run_mask_demo(tyro.cli(MaskDemoConfig, prog="sam_demo_enhanced.py"))))
+
+
+def _summary(result: MaskDemoResult) -> str:
     counts = ", ".join(f"{name} {n}" for name, n in result.hierarchy.counts().items())
-    print(f"\n{counts} in {result.seconds:.1f} s\npanels: {result.panels_path}\ntree:   {result.tree_path}")
-    return 0
+    return (
+        f"{tree_text(result.hierarchy)}\n\n{counts} in {result.seconds:.1f} s\n"
+        f"panels: {result.panels_path}\ntree:   {result.tree_path}"
+    )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from voxlang.core.errors import VoxlangError
+from voxlang.core.doors import through_door
 
 LayoutName = Literal["sam1", "sam1-stages", "hf-sam", "sam2", "hf-sam2", "hf-sam2-video", "mmseg-hiera"]
 """Names of `checkpoints.layouts.LAYOUTS`, written out so that `--help` needs no torch."""
@@ -57,14 +56,9 @@ def convert(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry of the door: 0 when done, 2 with the reason on stderr when the file cannot be used."""
-    try:
-        print(
-            tyro.extras.subcommand_cli_from_dict(
-                {"inspect": inspect, "convert": convert}, args=arguments, prog="tools/checkpoint.py"
-            )
+    """Entry of the door; returns the exit status."""
+    return through_door(
+        lambda: tyro.extras.subcommand_cli_from_dict(
+            {"inspect": inspect, "convert": convert}, args=arguments, prog="tools/checkpoint.py"
         )
-    except VoxlangError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 2
-    return 0
+    )

@@ -7,8 +7,10 @@ An artifact is a safetensors file whose metadata holds one JSON object
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +21,8 @@ import numpy as np
 from voxlang.core.errors import ArtifactError
 
 SCHEMA = 1
+_FULL_BELOW_BYTES = 1 << 16
+"""Room on a disk below which a writer's own error is taken for that of a full disk."""
 
 
 @contextlib.contextmanager
@@ -39,6 +43,10 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
             os.fsync(f.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
+    except Exception as error:
+        if not isinstance(error, OSError) and shutil.disk_usage(path.parent).free < _FULL_BELOW_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import tyro
 
-from voxlang.core.errors import VoxlangError
+from voxlang.core.doors import through_door
 
 
 def convert(
@@ -38,10 +37,5 @@ def convert(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry of the door: 0 when done, 2 with the reason on stderr when the file cannot be used."""
-    try:
-        print(tyro.cli(convert, args=arguments, prog="sam2hiera2mmseg.py"))
-    except VoxlangError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 2
-    return 0
+    """Entry of the door; returns the exit status."""
+    return through_door(lambda: tyro.cli(convert, args=arguments, prog="sam2hiera2mmseg.py"))

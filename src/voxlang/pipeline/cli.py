@@ -9,7 +9,8 @@ from pathlib import Path
 
 import tyro
 
-from voxlang.core.errors import ConfigError, VoxlangError
+from voxlang.core.doors import through_door
+from voxlang.core.errors import ConfigError
 from voxlang.pipeline.config import PipelineConfig, load_preset
 
 EPILOG = """\
@@ -43,7 +44,7 @@ def parse(arguments: Sequence[str], *, prog: str = "main.py") -> tuple[PipelineC
 
 
 def main(arguments: Sequence[str] | None = None, *, mode: str | None = None, prog: str = "main.py") -> None:
-    """Entry of the doors; exits with 1 after an error that the user can mend.
+    """Entry of the doors; exits with a status other than 0 where it cannot do it, see `through_door`.
 
     Args:
         arguments: command line without the program's name; by default this process's.
@@ -51,16 +52,17 @@ def main(arguments: Sequence[str] | None = None, *, mode: str | None = None, pro
         prog: name in the help text.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        named, rest = _mode_and_rest(arguments)
-        if named == "describe-encoder":
-            print(_describe_encoder(rest, prog=prog))
-            return
-        config, files = parse([*arguments, f"--mode={mode}"] if mode else arguments, prog=prog)
-        _run(config, files)
-    except VoxlangError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        sys.exit(1)
+    status = through_door(lambda: _answer([*arguments, f"--mode={mode}"] if mode else arguments, prog=prog))
+    if status:
+        sys.exit(status)
+
+
+def _answer(arguments: list[str], *, prog: str) -> str | None:
+    named, rest = _mode_and_rest(arguments)
+    if named == "describe-encoder":
+        return _describe_encoder(rest, prog=prog)
+    _run(*parse(arguments, prog=prog))
+    return None
 
 
 def _mode_and_rest(arguments: list[str]) -> tuple[str | None, list[str]]:

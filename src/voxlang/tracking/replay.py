@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -156,7 +157,8 @@ def rebuild_dashboard(
         starts.setdefault((folder.parent, record.name), []).append(record)
     names: list[str] = []
     for (_, name), records in starts.items():
-        unique = name if name not in names else f"{name}-{sum(n.startswith(name) for n in names) + 1}"
+        others = (f"{name}-{number}" for number in itertools.count(2))
+        unique = name if name not in names else next(other for other in others if other not in names)
         _fill(merge_starts(records), home=home, project=project, name=unique)
         names.append(unique)
     return names
