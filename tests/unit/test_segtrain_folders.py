@@ -1,6 +1,7 @@
 """Annotated pictures from folders: levels by hand, COCO's polygons and run lengths, PNG label maps."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -165,3 +166,39 @@ def test_what_is_missing_is_said(coco, tmp_path):
     (coco / "a.png").write_text("text")
     with pytest.raises(ConfigError, match="a picture; got another file"):
         FolderSource(coco).picture(0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["annotations"][0].pop("image_id"), "image_id"),
+        (lambda c: c["images"][0].pop("width"), "width"),
+        (lambda c: c["images"].append("a.png"), "images with id"),
+        (lambda c: c["annotations"].append(3), "annotations with image_id"),
+        (lambda c: c["annotations"][0].update(segmentation=[[1, 2, 3]]), r"polygons .*got \[\[1, 2, 3\]\]"),
+        (lambda c: c["annotations"][0].update(segmentation=[24, 16, 72, 16, 72, 48]), "polygons"),
+        (lambda c: c["annotations"][0].update(segmentation={"size": [64, 96]}), "run lengths"),
+    ],
+)
+def test_a_broken_coco_file_is_refused_before_the_training(coco, change, message):
+    content = json.loads((coco / "annotations.json").read_text())
+    change(content)
+    (coco / "annotations.json").write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=message):
+        FolderSource(coco)
+
+
+def test_thousands_of_instances_take_no_memory_of_their_own_size(tmp_path):
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    side = 1024
+    cells = np.arange(side) // 16
+    label = (1 + cells[:, None] * 64 + cells).astype(np.uint16)  # 4096 instances: 4 GiB of masks at this size
+    Image.fromarray(np.full((side, side, 3), 90, np.uint8)).save(tmp_path / "images" / "x.png")
+    Image.fromarray(label).save(tmp_path / "labels" / "x.png")
+    tracemalloc.start()
+    regions = FolderSource(tmp_path / "images").picture(0).regions
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(np.unique(regions[2])) == 4096
+    assert peak < 1 << 30

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int16, UInt8
+from jaxtyping import Bool, Int16, Shaped, UInt8
+from scipy.sparse import csr_matrix
 
 from voxlang.core.artifacts import read_json
 from voxlang.core.errors import ConfigError
@@ -18,7 +19,8 @@ PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _CONTAINED = 0.85
 _DEEPEST = 2
 
-ReadMasks = Callable[[], Bool[np.ndarray, "n h w"]]
+ReadMasks = Callable[[], Bool[np.ndarray, "n s s"]]
+"""Masks at the size of the training pictures: at their own size thousands of instances would not fit into memory."""
 
 
 class FolderSource:
@@ -65,7 +67,7 @@ class FolderSource:
         """Picture `i`, stretched to the square that SAM 2 sees."""
         if i not in self._kept:
             path, masks = self._entries[i]
-            self._kept[i] = LabelledPicture(_read_rgb(path), regions_of(_to_side(masks())))
+            self._kept[i] = LabelledPicture(_read_rgb(path), regions_of(masks()))
             while len(self._kept) > self._kept_at_most:
                 self._kept.popitem(last=False)
         return self._kept[i]
@@ -81,13 +83,18 @@ def regions_of(masks: Bool[np.ndarray, "n h w"]) -> Int16[np.ndarray, "3 h w"]:
     An instance belongs to the smallest larger one that holds at least 85 % of it, and is cut to it. Where instances
     overlap otherwise, the smaller one lies on top, with what it belongs to.
     """
-    order = np.argsort(-masks.sum((1, 2)), kind="stable")
+    area = masks.sum((1, 2))
+    order = np.argsort(-area, kind="stable")
+    place = np.argsort(order)
+    pixels = csr_matrix(masks.reshape(len(masks), -1), dtype=np.int32)
+    shared = (pixels @ pixels.T).tocsr()
     lineage: dict[int, list[int]] = {}
     regions = np.full((3, *masks.shape[1:]), -1, np.int16)
-    for i in (int(i) for i in order if masks[i].any()):
+    for i in (int(i) for i in order if area[i]):
         inside = masks[i]
-        holders = (p for p in reversed(lineage) if (masks[p] & inside).sum() >= _CONTAINED * inside.sum())
-        parent = next(holders, None)
+        others, counts = (part[shared.indptr[i] : shared.indptr[i + 1]] for part in (shared.indices, shared.data))
+        holders = others[(counts >= _CONTAINED * area[i]) & (place[others] < place[i])]
+        parent = int(holders[place[holders].argmax()]) if len(holders) else None
         lineage[i] = [i] if parent is None else [*lineage[parent][:_DEEPEST], i]
         if parent is not None:
             inside = inside & masks[parent]
@@ -138,15 +145,25 @@ def _read_coco(images: Path, file: Path) -> list[tuple[Path, ReadMasks]]:
             do="pass the JSON of an instance data set",
         )
     of_picture: dict[Any, list[Any]] = {}
-    for annotation in content["annotations"]:
-        if not annotation.get("iscrowd") and annotation.get("segmentation"):
-            of_picture.setdefault(annotation["image_id"], []).append(annotation["segmentation"])
     entries: list[tuple[Path, ReadMasks]] = []
-    for picture in content["images"]:
-        shapes = of_picture.get(picture["id"])
-        if not shapes:
-            continue
-        path = images / picture["file_name"]
+    try:
+        for annotation in content["annotations"]:
+            if not annotation.get("iscrowd") and annotation.get("segmentation"):
+                shape = _checked_shape(annotation["segmentation"], file)
+                of_picture.setdefault(annotation["image_id"], []).append(shape)
+        for picture in content["images"]:
+            if shapes := of_picture.get(picture["id"]):
+                size = (int(picture["height"]), int(picture["width"]))
+                path = images / picture["file_name"]
+                entries.append((path, lambda shapes=shapes, size=size: _coco_masks(shapes, *size)))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            "images with id, file_name, width and height, and annotations with image_id and segmentation",
+            got=f"{type(error).__name__}: {error}",
+            where=str(file),
+            do="pass the JSON of an instance data set",
+        ) from error
+    for path, _ in entries:
         if not path.is_file():
             raise ConfigError(
                 "every picture of the COCO file",
@@ -154,9 +171,27 @@ def _read_coco(images: Path, file: Path) -> list[tuple[Path, ReadMasks]]:
                 where=str(images),
                 do="pass its --images folder",
             )
-        size = (int(picture["height"]), int(picture["width"]))
-        entries.append((path, lambda shapes=shapes, size=size: np.stack([_coco_mask(s, *size) for s in shapes])))
     return entries
+
+
+def _checked_shape(segmentation: Any, file: Path) -> Any:
+    """A segmentation as it is, if it has the form of polygons or of run lengths."""
+    lengths = isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), list | str)
+    outlines = isinstance(segmentation, list) and all(
+        isinstance(outline, list) and len(outline) >= 6 and len(outline) % 2 == 0 for outline in segmentation
+    )
+    if not lengths and not outlines:
+        raise ConfigError(
+            "a segmentation of polygons [x, y, x, y, x, y, ...] or of run lengths {counts, size}",
+            got=repr(segmentation)[:80],
+            where=str(file),
+            do="correct or remove this annotation",
+        )
+    return segmentation
+
+
+def _coco_masks(shapes: Sequence[Any], height: int, width: int) -> Bool[np.ndarray, "n s s"]:
+    return np.stack([_to_side(_coco_mask(shape, height, width)) for shape in shapes])
 
 
 def _coco_mask(segmentation: Any, height: int, width: int) -> Bool[np.ndarray, "h w"]:
@@ -178,11 +213,11 @@ def _read_label_maps(images: Path, folder: Path) -> list[tuple[Path, ReadMasks]]
     return [(p, lambda label=label: _label_masks(label)) for p, label in pairs if label.is_file()]
 
 
-def _label_masks(path: Path) -> Bool[np.ndarray, "n h w"]:
+def _label_masks(path: Path) -> Bool[np.ndarray, "n s s"]:
     from PIL import Image
 
     with Image.open(path) as file:
-        numbers = np.asarray(file).astype(np.int64)
+        numbers = _to_side(np.asarray(file)).astype(np.int64)
     if numbers.ndim == 3:
         numbers = numbers[..., :3] @ np.array([1, 256, 65536])
     values = np.unique(numbers)
@@ -211,7 +246,7 @@ def _read_rgb(path: Path) -> UInt8[np.ndarray, "h w 3"]:
         raise ConfigError("a picture", got="another file", where=str(path), do="remove or mend it") from error
 
 
-def _to_side(masks: Bool[np.ndarray, "n h w"]) -> Bool[np.ndarray, "n s s"]:
-    """The masks at the middles of SIDE x SIDE equal cells of the picture."""
-    rows, columns = ((np.arange(SIDE) + 0.5) * n / SIDE for n in masks.shape[1:])
-    return masks[:, rows.astype(int)][:, :, columns.astype(int)]
+def _to_side(values: Shaped[np.ndarray, "h w *c"]) -> Shaped[np.ndarray, "s s *c"]:
+    """Masks or labels at the middles of SIDE x SIDE equal cells of the picture."""
+    rows, columns = (((np.arange(SIDE) + 0.5) * n / SIDE).astype(int) for n in values.shape[:2])
+    return values[rows[:, None], columns]
