@@ -293,3 +293,30 @@ def test_every_prompt_has_files_of_its_own(scan):
     folder = Path("runs/test/queries")
     for name in names[:5]:
         assert (folder / f"relevancy_{name}.nii.gz").is_file() and (folder / f"highlight_{name}.png").is_file()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"prompts": []},
+        {"prompts": ["red box", "  "]},
+        {"prompts": ["red box", "red box "]},
+        {"negatives": []},
+        {"templates": ["a rendering"]},
+    ],
+)
+def test_a_query_that_cannot_be_asked_is_refused_before_any_work(scan, query):
+    with pytest.raises(QueryError):
+        run_pipeline(settings(query=query))
+    assert not Path("runs/test/views").exists()
+
+
+def test_prompts_that_the_truth_does_not_know_are_answered_all_the_same(scan, capsys):
+    dragon = {"prompts": ["dragon"], "templates": ["{}", "the {} in {braces}"]}
+    with pytest.raises(QueryError, match=r"names a part: blue ball, red box; got 'dragon'"):
+        run_pipeline(settings(mode="evaluate", query=dragon))
+    assert not Path("runs/test/queries").exists()
+    run_pipeline(settings(query=dragon))
+    assert "nothing is scored" in capsys.readouterr().out
+    report = json.loads(Path("runs/test/report.json").read_text())
+    assert report["mean_iou"] is None and [q["prompt"] for q in report["queries"]] == ["dragon"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +67,7 @@ def evaluate_queries(results: list[QueryResult], truth: LabelVolume) -> EvalRepo
     Raises:
         QueryError: no prompt names a part.
     """
+    require_named_parts([result.prompt for result in results], truth)
     rows: list[EvalRow] = []
     groups: dict[str, list[str]] = {"mean": [], "mean of small": []}
     for result in results:
@@ -76,13 +78,6 @@ def evaluate_queries(results: list[QueryResult], truth: LabelVolume) -> EvalRepo
             rows.append(EvalRow("dice", result.prompt, dice(result.selected, mask), int(mask.sum())))
             small = all(p.level == Level.SMALL for p in parts)
             groups["mean of small" if small else "mean"].append(result.prompt)
-    if not rows:
-        raise QueryError(
-            f"a prompt that names a part: {', '.join(sorted(p.name for p in truth.tree))}",
-            got=", ".join(repr(r.prompt) for r in results),
-            where="evaluate_queries",
-            do="query these names, or pass the names of the label map with --volume.label-names",
-        )
     means = [
         EvalRow(metric, group, float(np.mean([r.value for r in rows if (r.metric, r.subject) in wanted])), len(prompts))
         for metric in ("iou", "dice")
@@ -90,6 +85,21 @@ def evaluate_queries(results: list[QueryResult], truth: LabelVolume) -> EvalRepo
         if prompts and (wanted := {(metric, p) for p in prompts})
     ]
     return EvalReport((*means, *rows))
+
+
+def require_named_parts(prompts: Sequence[str], truth: LabelVolume) -> None:
+    """Refuse prompts of which none can be scored.
+
+    Raises:
+        QueryError: no prompt names a part.
+    """
+    if not any(parts_named(prompt, truth) for prompt in prompts):
+        raise QueryError(
+            f"a prompt that names a part: {', '.join(sorted(p.name for p in truth.tree))}",
+            got=", ".join(map(repr, prompts)),
+            where="evaluate_queries",
+            do="query these names, or pass the names of the label map with --volume.label-names",
+        )
 
 
 def parts_named(prompt: str, truth: LabelVolume) -> list[Part]:

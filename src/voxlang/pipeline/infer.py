@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from voxlang.core.artifacts import write_json
-from voxlang.core.errors import ArtifactError, QueryError
+from voxlang.core.errors import ArtifactError
 from voxlang.embed.encoder import load_encoder
 from voxlang.masks.paint import save_png
 from voxlang.pipeline.run import Run
@@ -22,7 +22,7 @@ from voxlang.query.answer import QueryResult, answer_query, label_map, relevancy
 from voxlang.query.config import QueryConfig
 from voxlang.query.highlight import best_shot, highlight_pictures, prompt_color
 from voxlang.query.spread import spread_relevancy
-from voxlang.query.text import TextQuery, embed_query
+from voxlang.query.text import TextQuery, checked_prompts, embed_query
 from voxlang.semantics.field import SemanticField
 from voxlang.semantics.lifting import LiftedMasks
 from voxlang.semantics.store import load_lifted, load_semantics
@@ -52,7 +52,7 @@ def run_infer(run: Run, *, stage2: Stage2Result | None = None) -> InferResult:
         stage2: what stage 2 left in memory; None reads it from the run's folder.
 
     Raises:
-        QueryError: no prompts.
+        QueryError: settings with which no query can be asked.
         ArtifactError: stage 2 did not run, or ran on another volume; the message says which command does.
     """
     config = query_config(run)
@@ -121,18 +121,16 @@ def relevancy_of_query(
 
 
 def query_config(run: Run) -> QueryConfig:
-    """The query settings; without prompts, a phantom's own demo prompts."""
+    """The query settings; without prompts, a phantom's own demo prompts.
+
+    Raises:
+        QueryError: settings with which no query can be asked.
+    """
     config = run.config.query
-    if config.prompts:
-        return config
-    if not run.input.prompts:
-        raise QueryError(
-            "one or more prompts",
-            got="none",
-            where="query.prompts",
-            do='pass for example --query.prompts "left kidney" liver',
-        )
-    return config.model_copy(update={"prompts": run.input.prompts})
+    if not config.prompts:
+        config = config.model_copy(update={"prompts": run.input.prompts})
+    checked_prompts(config)
+    return config
 
 
 def write_answers(run: Run, results: list[QueryResult], names: list[str], config: QueryConfig) -> dict[str, list[Path]]:

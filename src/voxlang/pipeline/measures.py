@@ -13,7 +13,6 @@ from voxlang.cliptrain.dense_scores import PlaceScore, score_places
 from voxlang.cliptrain.evaluate import candidates_of, crops_of, object_margins, relevancy_pairs, text_to_part
 from voxlang.cliptrain.nouns import HELD_OUT, absent_nouns
 from voxlang.cliptrain.places import LabelledViews
-from voxlang.core.errors import QueryError
 from voxlang.core.levels import LEVELS
 from voxlang.embed.dense_encoder import DenseEncoder
 from voxlang.embed.encoder import load_dense_encoder, load_encoder
@@ -25,7 +24,7 @@ from voxlang.masks.levels import partition_levels
 from voxlang.masks.sam_generator import SamGenerator
 from voxlang.masks.settings import OBJECT_OPACITY
 from voxlang.masks.types import MaskSet
-from voxlang.pipeline.run import Run
+from voxlang.pipeline.run import Run, require_truth
 from voxlang.pipeline.views import picture_bytes, plan_views
 from voxlang.scenes.buffer import StoredScenes
 from voxlang.scenes.labelled import LabelledVolume
@@ -171,14 +170,7 @@ def truth_views(run: Run, *, most: int = 8) -> StoredScenes:
     Raises:
         QueryError: the volume has no truth.
     """
-    truth = run.input.truth
-    if truth is None:
-        raise QueryError(
-            "truth to score against",
-            got="a volume without labels",
-            where="--mode=evaluate",
-            do="pass --volume.labels labels.nii.gz with --volume.label-names names.json",
-        )
+    truth = require_truth(run)
     labelled = LabelledVolume(run.input.volume, truth)
     shots = plan_views(run).shots
     chosen = [shots[i] for i in np.linspace(0, len(shots) - 1, min(most, len(shots))).round().astype(int)]

@@ -13,7 +13,7 @@ import numpy as np
 
 from voxlang.core.artifacts import read_json
 from voxlang.core.device import device_of
-from voxlang.core.errors import ConfigError
+from voxlang.core.errors import ConfigError, QueryError
 from voxlang.core.levels import Level
 from voxlang.core.resources import StageClock
 from voxlang.core.runs import RunDirectory
@@ -57,6 +57,22 @@ class Run:
     def device(self) -> str:
         """torch device."""
         return str(device_of(self.config.device))
+
+
+def require_truth(run: Run) -> LabelVolume:
+    """The truth of the run's volume.
+
+    Raises:
+        QueryError: it has none.
+    """
+    if run.input.truth is None:
+        raise QueryError(
+            "truth to score against",
+            got="a volume without labels",
+            where="--mode=evaluate",
+            do="pass --volume.labels labels.nii.gz with --volume.label-names names.json",
+        )
+    return run.input.truth
 
 
 @contextmanager

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from voxlang.core.artifacts import write_json
-from voxlang.core.errors import QueryError
-from voxlang.evaluate.metrics import EvalReport, evaluate_queries
+from voxlang.evaluate.metrics import EvalReport, evaluate_queries, parts_named, require_named_parts
 from voxlang.pipeline.compare_sam import compare_sams
 from voxlang.pipeline.config import PipelineConfig
-from voxlang.pipeline.infer import InferResult, run_infer
+from voxlang.pipeline.infer import InferResult, query_config, run_infer
 from voxlang.pipeline.report import report_run
-from voxlang.pipeline.run import Run, open_run
+from voxlang.pipeline.run import Run, open_run, require_truth
 from voxlang.pipeline.stage1 import run_stage1
 from voxlang.pipeline.stage2 import run_stage2
 from voxlang.pipeline.views import run_render
@@ -19,11 +18,22 @@ from voxlang.pipeline.views import run_render
 
 def run_all(run: Run) -> None:
     """Volume to report: stage 1, stage 2, queries, scores where truth is known, report."""
+    prompts = query_config(run).prompts  # a query that cannot be asked is refused before any work
     psnr_db = run_stage1(run) if run.config.views.source == "inr" else None
     stage2 = run_stage2(run)
     answers = run_infer(run, stage2=stage2)
-    scores = score(run, answers) if run.input.truth is not None else None
+    scores = score(run, answers) if _can_be_scored(run, prompts) else None
     report_run(run, answers, stage2, psnr_db=psnr_db, scores=scores)
+
+
+def _can_be_scored(run: Run, prompts: Sequence[str]) -> bool:
+    truth = run.input.truth
+    if truth is None:
+        return False
+    known = any(parts_named(prompt, truth) for prompt in prompts)
+    if not known:
+        print("evaluate: no prompt names a part of the truth, so nothing is scored")
+    return known
 
 
 def score(run: Run, answers: InferResult) -> EvalReport:
@@ -32,15 +42,7 @@ def score(run: Run, answers: InferResult) -> EvalReport:
     Raises:
         QueryError: no truth, or no prompt that it knows.
     """
-    truth = run.input.truth
-    if truth is None:
-        raise QueryError(
-            "truth to score against",
-            got="a volume without labels",
-            where="--mode=evaluate",
-            do="pass --volume.labels labels.nii.gz with --volume.label-names names.json",
-        )
-    scores = evaluate_queries(answers.results, truth)
+    scores = evaluate_queries(answers.results, require_truth(run))
     for row in scores.rows:
         if row.metric == "iou":
             run.tracker.log_metric(f"iou/{row.subject}", row.value, 0)
@@ -53,6 +55,7 @@ def evaluate(run: Run) -> None:
     """Answer and score the prompts, then measure the two models on the run's own views; all in evaluation.json."""
     from voxlang.pipeline.measures import measure_run
 
+    require_named_parts(query_config(run).prompts, require_truth(run))
     scores = score(run, run_infer(run))
     write_json(run.folder.path / "evaluation.json", scores.as_dict() | {"models": measure_run(run)})
 

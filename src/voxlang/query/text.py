@@ -34,6 +34,27 @@ def embed_query(encoder: ImageTextEncoder, config: QueryConfig) -> TextQuery:
     """Embed prompts and negatives; each is the normalised mean of its templates.
 
     Raises:
+        QueryError: as `checked_prompts`.
+    """
+    prompts = checked_prompts(config)
+    known = encoder.known_names if config.known_names and config.source == "masks" else ()
+    texts = [t.replace("{}", p) for p in (*prompts, *config.negatives, *known) for t in config.templates]
+    vectors = encoder.encode_texts(texts).reshape(-1, len(config.templates), encoder.id.dim).mean(axis=1)
+    vectors = (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
+    return TextQuery(
+        prompts,
+        vectors[: len(prompts)],
+        vectors[len(prompts) : len(vectors) - len(known)],
+        float(config.temperature or encoder.logit_scale),
+        encoder.id,
+        vectors[len(vectors) - len(known) :] if known else None,
+    )
+
+
+def checked_prompts(config: QueryConfig) -> tuple[str, ...]:
+    """The prompts without blanks around them; a query can be asked with these settings.
+
+    Raises:
         QueryError: no prompts, an empty or repeated prompt, no negatives, or a template without {}.
     """
     prompts = tuple(p.strip() for p in config.prompts)
@@ -51,15 +72,4 @@ def embed_query(encoder: ImageTextEncoder, config: QueryConfig) -> TextQuery:
             where="query",
             do="leave both at their defaults or correct them",
         )
-    known = encoder.known_names if config.known_names and config.source == "masks" else ()
-    texts = [t.format(p) for p in (*prompts, *config.negatives, *known) for t in config.templates]
-    vectors = encoder.encode_texts(texts).reshape(-1, len(config.templates), encoder.id.dim).mean(axis=1)
-    vectors = (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
-    return TextQuery(
-        prompts,
-        vectors[: len(prompts)],
-        vectors[len(prompts) : len(vectors) - len(known)],
-        float(config.temperature or encoder.logit_scale),
-        encoder.id,
-        vectors[len(vectors) - len(known) :] if known else None,
-    )
+    return prompts
