@@ -11,9 +11,10 @@ from PIL import Image
 
 from voxlang.apps import mask_demo
 from voxlang.apps.mask_demo import MaskDemoConfig, run_mask_demo, tree_text
-from voxlang.apps.mask_pictures import object_on_plain_background, read_picture, render_phantom
+from voxlang.apps.mask_pictures import object_on_plain_background, render_phantom
 from voxlang.core import places
 from voxlang.core.errors import ConfigError
+from voxlang.core.pictures import read_rgb
 from voxlang.masks.build import build_sam2_model
 from voxlang.masks.settings import SamSettings
 from voxlang.masks.types import MaskHierarchy, mask_set_from_dense
@@ -53,14 +54,14 @@ def test_pictures_are_read_as_rgb_over_black(tmp_path):
     rgba = np.zeros((4, 6, 4), np.uint8)
     rgba[..., 0], rgba[2:, :, 3] = 200, 255
     Image.fromarray(rgba).save(tmp_path / "a.png")
-    rgb = read_picture(tmp_path / "a.png")
+    rgb = read_rgb(tmp_path / "a.png")
     assert rgb[0, 0].tolist() == [0, 0, 0] and rgb[3, 5].tolist() == [200, 0, 0]
     Image.fromarray(rgba[..., 0]).save(tmp_path / "grey.png")
-    assert read_picture(tmp_path / "grey.png")[1, 1].tolist() == [200, 200, 200]
+    assert read_rgb(tmp_path / "grey.png")[1, 1].tolist() == [200, 200, 200]
     (tmp_path / "text.png").write_text("no picture")
     for name in ("text.png", "absent.png"):
         with pytest.raises(ConfigError, match=name):
-            read_picture(tmp_path / name)
+            read_rgb(tmp_path / name)
 
 
 def test_a_rendered_phantom_lies_on_its_object():

@@ -138,6 +138,15 @@ def test_label_maps_of_any_depth(tmp_path):
         assert (regions[2] >= 0).mean() == pytest.approx(2 * 200 / 2000, abs=0.01)
 
 
+def test_a_broken_label_map_is_named(tmp_path):
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    Image.fromarray(np.full((50, 40, 3), 90, np.uint8)).save(tmp_path / "images" / "x.png")
+    (tmp_path / "labels" / "x.png").write_text("text")
+    with pytest.raises(ConfigError, match=r"map of instance numbers.*x\.png"):
+        FolderSource(tmp_path / "images").picture(0)
+
+
 def test_batches_of_folders_are_reproducible(coco):
     phase = PhaseConfig(name="a", steps=3, sources={"images": 1.0}, learning_rate=1e-3, final_learning_rate=1e-3)
     config = SegTrainConfig(phases=(phase,), images=str(coco), pictures_per_step=2, prompts_per_picture=4)
@@ -164,7 +173,7 @@ def test_what_is_missing_is_said(coco, tmp_path):
     with pytest.raises(ConfigError, match=r"no a\.png"):
         FolderSource(coco)
     (coco / "a.png").write_text("text")
-    with pytest.raises(ConfigError, match="a picture; got another file"):
+    with pytest.raises(ConfigError, match=r"a picture file.*a\.png"):
         FolderSource(coco).picture(0)
 
 

@@ -150,7 +150,8 @@ def save_level_pictures(folder: Path, encoder: ImageEncoder, rgb: np.ndarray) ->
 def _picture(image: Path | None, height: int, width: int) -> np.ndarray:
     from PIL import Image
 
-    from voxlang.apps.mask_pictures import read_picture, render_phantom
+    from voxlang.apps.mask_pictures import render_phantom
+    from voxlang.core.pictures import read_rgb
 
-    rgb = read_picture(image) if image is not None else render_phantom("bonsai", 7, size_px=min(height, 512))[0]
+    rgb = read_rgb(image) if image is not None else render_phantom("bonsai", 7, size_px=min(height, 512))[0]
     return np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BILINEAR))

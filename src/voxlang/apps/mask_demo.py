@@ -56,8 +56,9 @@ def run_mask_demo(config: MaskDemoConfig) -> MaskDemoResult:
     Raises:
         VoxlangError: an unreadable image, unknown settings or missing weights.
     """
-    from voxlang.apps.mask_pictures import object_on_plain_background, read_picture, render_phantom
+    from voxlang.apps.mask_pictures import object_on_plain_background, render_phantom
     from voxlang.core.artifacts import write_json
+    from voxlang.core.pictures import read_rgb
     from voxlang.masks.generate import sam_generator_from_settings
     from voxlang.masks.levels import partition_levels
     from voxlang.masks.paint import index_maps, paint_level, save_level_panels, save_png
@@ -69,7 +70,7 @@ def run_mask_demo(config: MaskDemoConfig) -> MaskDemoResult:
             *render_phantom(config.family, config.seed, size_px=config.view_size),
         )
     else:
-        name, rgb = config.image.stem, read_picture(config.image)
+        name, rgb = config.image.stem, read_rgb(config.image)
         object_mask = object_on_plain_background(rgb)
     start = time.perf_counter()
     masks = generator.generate(rgb, foreground=object_mask if config.sam.skip_empty else None)

@@ -1,36 +1,13 @@
-"""Pictures for the mask demo: a file, or a view of a phantom; and which of its pixels are the object."""
+"""A view of a phantom for the mask demo, and which pixels of a picture are the object."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from voxlang.core.errors import ConfigError
-
 _OPACITY_OF_OBJECT = 0.05
 _COLOUR_NOISE = 12
 """Difference of 8-bit colours up to which a pixel still counts as background."""
-
-
-def read_picture(path: Path) -> UInt8[np.ndarray, "h w 3"]:
-    """Read a picture file as RGB; transparency is laid over black.
-
-    Raises:
-        ConfigError: no such file, or no picture.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            rgba = image.convert("RGBA")
-    except OSError as error:
-        raise ConfigError(
-            "a picture file (PNG, JPEG, TIFF, ...)", got=str(error), where=str(path), do="pass --image with a picture"
-        ) from error
-    black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
-    return np.asarray(Image.alpha_composite(black, rgba).convert("RGB"))
 
 
 def object_on_plain_background(rgb: UInt8[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "h w"] | None:

@@ -13,6 +13,7 @@ from scipy.sparse import csr_matrix
 
 from voxlang.core.artifacts import read_json
 from voxlang.core.errors import ConfigError
+from voxlang.core.pictures import read_rgb
 from voxlang.segtrain.shapes import SIDE, LabelledPicture
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -67,7 +68,7 @@ class FolderSource:
         """Picture `i`, stretched to the square that SAM 2 sees."""
         if i not in self._kept:
             path, masks = self._entries[i]
-            self._kept[i] = LabelledPicture(_read_rgb(path), regions_of(masks()))
+            self._kept[i] = LabelledPicture(_squared(read_rgb(path, upright=False)), regions_of(masks()))
             while len(self._kept) > self._kept_at_most:
                 self._kept.popitem(last=False)
         return self._kept[i]
@@ -216,8 +217,13 @@ def _read_label_maps(images: Path, folder: Path) -> list[tuple[Path, ReadMasks]]
 def _label_masks(path: Path) -> Bool[np.ndarray, "n s s"]:
     from PIL import Image
 
-    with Image.open(path) as file:
-        numbers = _to_side(np.asarray(file)).astype(np.int64)
+    try:
+        with Image.open(path) as file:
+            numbers = _to_side(np.asarray(file)).astype(np.int64)
+    except (OSError, SyntaxError) as error:
+        raise ConfigError(
+            "a PNG map of instance numbers", got=str(error), where=str(path), do="pass another, or mend it"
+        ) from error
     if numbers.ndim == 3:
         numbers = numbers[..., :3] @ np.array([1, 256, 65536])
     values = np.unique(numbers)
@@ -236,14 +242,10 @@ def _beside(images: Path) -> Path:
     )
 
 
-def _read_rgb(path: Path) -> UInt8[np.ndarray, "h w 3"]:
-    from PIL import Image, UnidentifiedImageError
+def _squared(rgb: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "s s 3"]:
+    from PIL import Image
 
-    try:
-        with Image.open(path) as file:
-            return np.asarray(file.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR))
-    except UnidentifiedImageError as error:
-        raise ConfigError("a picture", got="another file", where=str(path), do="remove or mend it") from error
+    return np.asarray(Image.fromarray(rgb).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
 def _to_side(values: Shaped[np.ndarray, "h w *c"]) -> Shaped[np.ndarray, "s s *c"]:
