@@ -31,11 +31,20 @@ def test_command_line_lies_over_the_preset(tmp_path):
     preset.write_text("views: {n: 7, width: 100}\nname: a\n")
     config, files = parse(["--config", str(preset), "--views.n", "9", "--mode=stage2"])
     assert (config.views.n, config.views.width, config.name, config.mode, files) == (9, 100, "a", "stage2", [])
+    assert parse(["--views.up-world", "0", "-1", "0"])[0].views.up_world == (0.0, -1.0, 0.0)
 
 
 @pytest.mark.parametrize(
     ("text", "what"),
-    [("views: {m: 7}", r"views\.m"), ("views: {n: many}", r"views\.n"), ("views: [", "valid YAML"), ("7", "settings")],
+    [
+        ("views: {m: 7}", r"views\.m"),
+        ("views: {n: many}", r"views\.n"),
+        ("views: [", "valid YAML"),
+        ("7", "settings"),
+        ("views: {transfers: []}", r"views\.transfers"),
+        ("views: {up_world: [0, 0, 0]}", r"views\.up_world.*not all 0"),
+        ("render: {light_direction_camera: [0, .nan, 1]}", r"render\.light_direction_camera.*finite"),
+    ],
 )
 def test_a_broken_preset_is_refused_by_name(tmp_path, text, what):
     path = tmp_path / "p.yaml"

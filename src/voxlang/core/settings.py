@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, ValidationError
 
 from voxlang.core.errors import ArtifactError, ConfigError
 
 Settings = TypeVar("Settings", bound=BaseModel)
+
+
+def _somewhere(direction: tuple[float, float, float]) -> tuple[float, float, float]:
+    if not any(direction) or not all(map(math.isfinite, direction)):
+        raise ValueError(f"a direction of three finite numbers that are not all 0; got {direction}")
+    return direction
+
+
+Direction = Annotated[tuple[float, float, float], AfterValidator(_somewhere)]
+"""A direction as a setting; its length does not matter."""
 
 
 def read_settings(path: str | Path, kind: type[Settings], *, examples: str) -> Settings:

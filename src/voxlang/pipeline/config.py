@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from voxlang.core.runs import folder_name
-from voxlang.core.settings import read_settings
+from voxlang.core.settings import Direction, read_settings
 from voxlang.embed.settings import EmbedConfig
 from voxlang.field.config import FieldConfig
 from voxlang.masks.models import Sam1Size
@@ -60,11 +60,11 @@ class ViewConfig(BaseModel):
     """Picture height in pixels."""
     placement: Literal["even", "random"] = "even"
     """Cameras spread evenly on the sphere, or drawn at random."""
-    up_world: tuple[float, float, float] | None = None
+    up_world: Direction | None = None
     """Up in the pictures; by default +z where the file knows its orientation, else +y."""
     fov_y_deg: float = Field(default=30.0, gt=1, lt=120)
     """Vertical field of view in degrees."""
-    transfers: tuple[str, ...] = ("auto",)
+    transfers: tuple[str, ...] = Field(default=("auto",), min_length=1)
     """Transfer functions: "auto", preset names, or ParaView JSON files."""
     cut_share: float = Field(default=0.0, ge=0, le=1)
     """Share of the views that a plane across the viewing axis cuts open, of every transfer function that hides much of

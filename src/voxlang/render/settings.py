@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from voxlang.core.digest import digest_json
+from voxlang.core.settings import Direction
 
 Unit = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -30,7 +31,7 @@ class RenderSettings(BaseModel):
     """Strength of the white highlight (with shading)."""
     specular_power: float = Field(24.0, ge=1.0, le=256.0)
     """Sharpness of the highlight: exponent on the cosine between normal and half vector."""
-    light_direction_camera: tuple[float, float, float] | None = None
+    light_direction_camera: Direction | None = None
     """Direction towards a distant light in the camera's frame (+x right, +y down, +z forward); None is a headlight at
     the camera."""
     gradient_floor: float = Field(0.004, ge=0.0, le=1.0)
