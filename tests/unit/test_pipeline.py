@@ -9,8 +9,10 @@ import SimpleITK as sitk
 from color_models import ColorDense, ColorEncoder, ColorGenerator, OneMask
 
 import voxlang.pipeline.infer as infer_module
+import voxlang.pipeline.stage1 as stage1_module
 import voxlang.pipeline.stage2 as stage2_module
 from voxlang.core.errors import ArtifactError, ConfigError, QueryError
+from voxlang.field.fit import fit_field
 from voxlang.pipeline.config import PipelineConfig
 from voxlang.pipeline.run import load_input
 from voxlang.pipeline.stages import run_pipeline
@@ -171,6 +173,27 @@ def test_a_run_that_was_killed_continues_and_ends_the_same(scan, monkeypatch):
     run_pipeline(settings())
     assert scan.calls == calls_before + 6, "three views before the kill, three after it, none twice"
     np.testing.assert_array_equal(label_map(), wanted)
+
+
+def test_a_stage_1_that_was_killed_continues_and_stands_in_no_other_ones_way(scan, monkeypatch):
+    started = []
+
+    def dies_at_the_second_step(*args, **options):
+        def on_step(step):
+            started.append(step)
+            if len(started) == 2:
+                raise KeyboardInterrupt
+
+        return fit_field(*args, **options, on_step=on_step)
+
+    monkeypatch.setattr(stage1_module, "fit_field", dies_at_the_second_step)
+    slow, quick = {"steps": 4, "checkpoint_seconds": 0.0}, {"steps": 1}
+    with pytest.raises(KeyboardInterrupt):
+        run_pipeline(settings(mode="stage1", stage1=slow))
+    run_pipeline(settings(mode="stage1", stage1=quick))
+    run_pipeline(settings(mode="stage1", stage1=slow))
+    assert started == [1, 2, 1, 3, 4]
+    assert [p.name for p in Path("runs/test").glob("field*")] == ["field.safetensors"]
 
 
 def test_a_second_start_uses_what_is_there(scan, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float32
 
+from voxlang.core.digest import digest_json
 from voxlang.core.errors import ArtifactError, FieldError
 from voxlang.field.fit import fit_field
 from voxlang.field.store import FieldMeta, load_field, save_field
@@ -20,7 +21,8 @@ def run_stage1(run: Run) -> float:
             meter.reuse()
             print(f"stage 1: field is up to date, {psnr:.2f} dB ({run.folder.field_path})")
             return psnr
-        resume = run.folder.path / "field.resume.safetensors"
+        key = digest_json([volume.digest, run.config.stage1.model_dump(mode="json"), run.device])
+        resume = run.folder.path / f"field.{key[:12]}.resume.safetensors"
         fit = fit_field(volume, run.config.stage1, resume_path=resume, device=run.device)
         save_field(run.folder.field_path, fit.field, FieldMeta.of(volume, run.config.stage1, fit))
         resume.unlink(missing_ok=True)
