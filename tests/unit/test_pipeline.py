@@ -343,3 +343,9 @@ def test_prompts_that_the_truth_does_not_know_are_answered_all_the_same(scan, ca
     assert "nothing is scored" in capsys.readouterr().out
     report = json.loads(Path("runs/test/report.json").read_text())
     assert report["mean_iou"] is None and [q["prompt"] for q in report["queries"]] == ["dragon"]
+
+
+def test_a_field_without_any_error_has_a_report(scan):
+    np.save("two.npy", np.arange(8, dtype=np.uint8).reshape(2, 2, 2))
+    run_pipeline(settings(volume={"path": "two.npy", "labels": ""}, views={"source": "inr", "transfers": ["surface"]}))
+    assert json.loads(Path("runs/test/report.json").read_text())["psnr_db"] is None

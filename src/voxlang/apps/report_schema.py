@@ -157,7 +157,7 @@ class Report(BaseModel):
     mean_iou: float | None = _Share
     """Mean IoU over the queries that the run's protocol counts; None without truth."""
     psnr_db: float | None = None
-    """Quality of stage 1; None when views were rendered from the grid."""
+    """Quality of stage 1; None when views come from the grid, or when the field is exact: JSON has no infinity."""
     provenance: dict[str, Any] = Field(default_factory=dict)
     """When, by what command, from which commit, with which seeds and on which machine (`RunDirectory.start`)."""
 

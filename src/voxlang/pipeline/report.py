@@ -62,7 +62,7 @@ def report_run(
         "prompts": {"grid_points": stage2.prompts.grid, "skipped": stage2.prompts.skipped},
         "queries": [_query_row(i, r, answers, scores) for i, r in enumerate(answers.results)],
         "mean_iou": None if scores is None else scores.value("iou"),
-        "psnr_db": psnr_db,
+        "psnr_db": psnr_db if psnr_db is not None and np.isfinite(psnr_db) else None,
         "provenance": provenance,
     }
     pictures = ReportPictures(
