@@ -72,6 +72,15 @@ def test_a_missing_slice_is_refused(tmp_path):
         load_volume(tmp_path / "gap")
 
 
+def test_positions_that_a_scanner_rounded_are_taken_as_even(tmp_path):
+    write_series(tmp_path / "rounded", "1.2.3.4", positions_z=[0.0, 1.2, 2.5, 3.8, 5.0])
+    with pytest.warns(UserWarning, match=r"0\.05 mm beside even places.*1\.25 mm apart"):
+        assert load_volume(tmp_path / "rounded").grid.spacing_xyz[2] == pytest.approx(1.25)
+    write_series(tmp_path / "uneven", "1.2.3.4", positions_z=[0.0, 2.5, 5.4, 7.5])
+    with pytest.raises(VolumeError, match=r"gap of 2\.9 mm between slices 1 and 2, where 2\.5 mm is usual"):
+        load_volume(tmp_path / "uneven")
+
+
 def test_a_repeated_position_is_refused(tmp_path):
     write_series(tmp_path / "time", "1.2.3.4", positions_z=[0.0, 2.5, 2.5, 5.0])
     with pytest.raises(VolumeError, match="same position, as in a time series"):

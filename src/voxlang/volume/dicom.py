@@ -11,8 +11,10 @@ from voxlang.core.errors import VolumeError
 from voxlang.volume.itk import check_header, file_reader, grid_of_image, run_itk
 from voxlang.volume.native import NativeVolume, check_memory, check_size
 
-_UNEVEN_TOLERANCE = 0.01
-"""Largest deviation of a slice from its place, as a part of the slice distance."""
+_UNEVEN_TOLERANCE = 0.1
+"""Largest deviation of a slice from its even place, as a part of the slice distance: scanners round positions."""
+_ROUNDED_TOLERANCE = 0.01
+"""Deviation up to which nothing is said; and that of slices sideways, over all of them."""
 
 
 def read_dicom(folder: Path, *, spacing_xyz: tuple[float, float, float] | None = None) -> NativeVolume:
@@ -115,7 +117,8 @@ def _check_positions(origins: np.ndarray, normal: np.ndarray, *, where: str) -> 
             where=where,
             do="put the slices of one time step into a folder of their own",
         )
-    if np.abs(gaps - step).max() > _UNEVEN_TOLERANCE * typical:
+    beside = float(np.abs(along - step * np.arange(len(along))).max())
+    if beside > _UNEVEN_TOLERANCE * typical:
         at = int(np.abs(np.abs(gaps) - typical).argmax())
         raise VolumeError(
             "evenly spaced slices",
@@ -123,8 +126,14 @@ def _check_positions(origins: np.ndarray, normal: np.ndarray, *, where: str) -> 
             where=where,
             do="add the missing slices, or resample the series evenly and pass that",
         )
+    if beside > _ROUNDED_TOLERANCE * typical:
+        warnings.warn(
+            f"{where}: slices lie up to {beside:.3g} mm beside even places, as rounded positions do; they are taken as "
+            f"{abs(step):.6g} mm apart",
+            stacklevel=2,
+        )
     sideways = np.linalg.norm(origins - origins[0] - along[:, None] * normal, axis=1)
-    if sideways.max() > _UNEVEN_TOLERANCE * typical * len(along):
+    if sideways.max() > _ROUNDED_TOLERANCE * typical * len(along):
         raise VolumeError(
             "slices stacked along their normal",
             got=f"slices shifted sideways by up to {sideways.max():.4g} mm (gantry tilt)",
