@@ -195,3 +195,31 @@ def test_axcodes_of_oblique_grids_agree_with_nibabel(seed):
     assert len({{"R": "L", "A": "P", "I": "S"}.get(c, c) for c in codes}) == 3
     strongest = np.unravel_index(np.abs(q).argmax(), (3, 3))[1]
     assert codes[strongest] == nibabel.aff2axcodes(affine)[strongest]
+
+
+@pytest.mark.parametrize(("suffix", "unit"), [(".vtk", "mm"), (".mrc", "angstrom"), (".rec", "angstrom")])
+def test_legacy_vtk_and_mrc_keep_values_and_place(tmp_path, suffix, unit):
+    values = np.arange(2 * 3 * 4, dtype=np.int16).reshape(2, 3, 4) - 5
+    image = sitk.GetImageFromArray(values)
+    image.SetSpacing((1.5, 2.0, 2.5))
+    image.SetOrigin((3.0, -4.0, 5.0))
+    path = tmp_path / f"a{suffix}"
+    sitk.WriteImage(image, str(path))
+    volume = load_volume(path)
+    np.testing.assert_allclose(volume.native_values(), values, atol=1e-5)
+    grid = volume.grid
+    assert (grid.spacing_xyz, grid.origin_xyz, grid.unit) == ((1.5, 2.0, 2.5), (3.0, -4.0, 5.0), unit)
+    path.write_bytes(path.read_bytes()[:-2])
+    with pytest.raises(VolumeError, match=rf"48 bytes behind the header; got 46.*a\{suffix}"):
+        load_volume(path)
+
+
+def test_legacy_vtk_in_words(tmp_path):
+    head = "# vtk DataFile Version 3.0\nx\nASCII\nDATASET STRUCTURED_POINTS\nDIMENSIONS 4 3 2\nSPACING 1 1 2\n"
+    head += "ORIGIN 0 0 0\nPOINT_DATA 24\nSCALARS scalars float 1\nLOOKUP_TABLE default\n"
+    path = tmp_path / "a.vtk"
+    path.write_text(head + " ".join(map(str, range(24))) + "\n")
+    assert load_volume(path).native_values()[1, 2].tolist() == [20.0, 21.0, 22.0, 23.0]
+    path.write_text(head + " ".join(map(str, range(23))) + "\n")
+    with pytest.raises(VolumeError, match="24 values behind the header; got 23"):
+        load_volume(path)

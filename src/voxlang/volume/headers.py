@@ -1,4 +1,4 @@
-"""The unit of length that NRRD and MetaImage headers give, and SimpleITK does not report."""
+"""What headers say and SimpleITK does not: the unit of NRRD and MetaImage, and where legacy VTK and MRC files end."""
 
 from __future__ import annotations
 
@@ -51,6 +51,47 @@ def metaimage_unit(path: Path) -> str:
     """Unit of a MetaImage file's world: "mm" when the header gives a spacing or size of voxels, else "voxel"."""
     head = _head(path).split("ElementDataFile")[0]
     return "mm" if re.search(r"^\s*Element(Spacing|Size)\s*=", head, re.MULTILINE) else "voxel"
+
+
+def check_vtk_whole(path: Path, *, n_voxels: int, itemsize: int) -> None:
+    """Refuse a legacy VTK file whose values end too early: SimpleITK would take what is missing from nowhere.
+
+    Raises:
+        VolumeError: fewer values than voxels.
+    """
+    head = path.read_bytes()[:_HEADER_LIMIT]
+    lines = re.search(rb"^SCALARS[^\n]*\n(LOOKUP_TABLE[^\n]*\n)?", head, re.MULTILINE | re.IGNORECASE)
+    start = lines.end() if lines else 0
+    if re.search(rb"^ASCII\s*$", head[:start], re.MULTILINE | re.IGNORECASE):
+        found, needed = len(path.read_bytes()[start:].split()), n_voxels
+    else:
+        found, needed = path.stat().st_size - start, n_voxels * itemsize
+    _require_all(path, found, needed, "values" if needed == n_voxels else "bytes")
+
+
+def check_mrc_whole(path: Path, *, n_voxels: int, itemsize: int) -> None:
+    """Refuse an MRC file whose values end too early: SimpleITK would take what is missing from nowhere.
+
+    Source: the MRC2014 format, a header of 1024 bytes, of which word 24 is the length of a second one.
+
+    Raises:
+        VolumeError: fewer bytes than the voxels need.
+    """
+    with path.open("rb") as f:
+        head = f.read(1024)
+    order = "big" if head[212:213] == b"\x11" else "little"
+    second = int.from_bytes(head[92:96], order)
+    _require_all(path, path.stat().st_size - 1024 - second, n_voxels * itemsize, "bytes")
+
+
+def _require_all(path: Path, found: int, needed: int, what: str) -> None:
+    if found < needed:
+        raise VolumeError(
+            f"{needed} {what} behind the header",
+            got=str(max(found, 0)),
+            where=str(path),
+            do="copy or download the file again",
+        )
 
 
 def _head(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""The standard formats through SimpleITK: NRRD, MetaImage, NIfTI, one DICOM file, TIFF stack.
+"""The standard formats through SimpleITK: NRRD, MetaImage, NIfTI, one DICOM file, TIFF stack, legacy VTK, MRC.
 
 World coordinates are SimpleITK's: LPS (x to the patient's left, y to the back, z to the head), whatever the file uses.
 """
@@ -14,7 +14,7 @@ import numpy as np
 
 from voxlang.core.errors import VolumeError
 from voxlang.geometry.grid import VolumeGrid
-from voxlang.volume.headers import metaimage_unit, nrrd_unit
+from voxlang.volume.headers import check_mrc_whole, check_vtk_whole, metaimage_unit, nrrd_unit
 from voxlang.volume.native import NativeVolume, check_memory, check_size, make_grid
 from voxlang.volume.nifti import NiftiHeader, check_shear, check_whole, read_nifti_header
 
@@ -22,6 +22,8 @@ NIFTI_SUFFIXES = (".nii", ".nii.gz")
 NRRD_SUFFIXES = (".nrrd", ".nhdr")
 META_SUFFIXES = (".mha", ".mhd")
 TIFF_SUFFIXES = (".tif", ".tiff")
+UNIT_OF_SUFFIX = {".vtk": "mm", ".mrc": "angstrom", ".rec": "angstrom"}
+"""Formats whose unit their suffix says: VTK's legacy image data, as .vti is taken, and electron microscopy's MRC."""
 
 _COPIES = 2  # SimpleITK's buffer and the numpy array
 _FORM_TOLERANCE = 1e-2  # of the spacing
@@ -53,6 +55,9 @@ def read_itk(path: Path, *, spacing_xyz: tuple[float, float, float] | None = Non
         if spacing_xyz is None:
             _warn_if_forms_disagree(nifti, grid, where=where)
         check_whole(path, nifti)
+    if path.suffix.lower() in UNIT_OF_SUFFIX:
+        check = check_vtk_whole if suffix.endswith(".vtk") else check_mrc_whole
+        check(path, n_voxels=int(np.prod(size, dtype=object)), itemsize=itemsize_of(header))
     image = run_itk(reader.Execute, where=where)
     return NativeVolume(sitk.GetArrayFromImage(image), grid, _stem(path))
 
@@ -96,9 +101,16 @@ def check_header(header: Any, *, where: str) -> tuple[int, int, int]:
     pixel = sitk.GetPixelIDValueAsString(header.GetPixelID())
     components = header.GetNumberOfComponents() if hasattr(header, "GetNumberOfComponents") else 1
     size = check_size(header.GetSize(), where=where, components=2 if "complex" in pixel else components)
-    bits = re.search(r"(\d+)-bit", pixel)
-    check_memory(size, itemsize=int(bits[1]) // 8 if bits else 8, copies=_COPIES, where=where)
+    check_memory(size, itemsize=itemsize_of(header), copies=_COPIES, where=where)
     return size
+
+
+def itemsize_of(header: Any) -> int:
+    """Bytes of a voxel in a SimpleITK header (reader or image); 8 where its type does not say."""
+    import SimpleITK as sitk
+
+    bits = re.search(r"(\d+)-bit", sitk.GetPixelIDValueAsString(header.GetPixelID()))
+    return int(bits[1]) // 8 if bits else 8
 
 
 def grid_of_image(header: Any, *, unit: str, where: str, spacing_xyz: tuple[float, ...] | None = None) -> VolumeGrid:
@@ -128,7 +140,7 @@ def _grid_of(
                 stacklevel=2,
             )
         return make_grid(size, spacing_xyz or (1.0, 1.0, 1.0), unit="mm" if spacing_xyz else "voxel", where=where)
-    unit = "mm"
+    unit = UNIT_OF_SUFFIX.get(path.suffix.lower(), "mm")
     if name.endswith(NRRD_SUFFIXES):
         unit = nrrd_unit(path)
     elif name.endswith(META_SUFFIXES):

@@ -11,14 +11,23 @@ from jaxtyping import UInt16
 from voxlang.core.errors import VolumeError
 from voxlang.geometry.grid import VolumeGrid
 from voxlang.volume.dicom import read_dicom
-from voxlang.volume.itk import META_SUFFIXES, NIFTI_SUFFIXES, NRRD_SUFFIXES, TIFF_SUFFIXES, read_itk
+from voxlang.volume.itk import (
+    META_SUFFIXES,
+    NIFTI_SUFFIXES,
+    NRRD_SUFFIXES,
+    TIFF_SUFFIXES,
+    UNIT_OF_SUFFIX,
+    read_itk,
+)
 from voxlang.volume.native import NativeVolume, normalised_volume
 from voxlang.volume.raw import read_npy, read_raw
 from voxlang.volume.types import Volume
 from voxlang.volume.vti import read_vti
 
 _READERS: dict[str, Callable[..., NativeVolume]] = {
-    **dict.fromkeys((*NRRD_SUFFIXES, *META_SUFFIXES, *NIFTI_SUFFIXES, *TIFF_SUFFIXES, ".dcm"), read_itk),
+    **dict.fromkeys(
+        (*NRRD_SUFFIXES, *META_SUFFIXES, *NIFTI_SUFFIXES, *TIFF_SUFFIXES, ".dcm", *UNIT_OF_SUFFIX), read_itk
+    ),
     ".npy": read_npy,
     ".vti": read_vti,
 }
