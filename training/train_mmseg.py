@@ -37,6 +37,12 @@ def main(
         views: of each phantom.
         size_px: width and height of a picture.
     """
+    from voxlang.core.errors import ConfigError
+
+    if not config.is_file():
+        raise ConfigError(
+            "MMSegmentation's configuration", got="no such file", where=str(config), do="use one of configs/mmseg/*.py"
+        )
     from mmengine.config import Config
 
     from voxlang.mmseg.level_pictures import write_level_pictures

@@ -25,6 +25,7 @@ BAD_INPUT = {
     "training/render_views.py": ["--out", "renders", "--config.phantoms", "unicorn", "2"],
     "training/contact_sheet.py": ["--renders", "none", "--out", "sheet.png"],
     "training/evaluate_masks.py": ["--renders", "none"],
+    "training/train_mmseg.py": ["--config", "none.py", "--out", "mmseg"],
     "tools/checkpoint.py": ["inspect", "none.pt"],
     "tools/model_converters/sam2hiera2mmseg.py": ["none.pt", "out.pth"],
     "checkpoints/download_ckpts.py": ["--folder", "a_file"],
