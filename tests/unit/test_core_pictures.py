@@ -17,6 +17,12 @@ def test_sixteen_bits_are_stretched_and_not_cut_off(tmp_path, name):
     assert read_rgb(tmp_path / name)[..., 1].tolist() == [[0, 85, 170], [255, 255, 0]]
 
 
+def test_a_grey_that_a_file_calls_transparent_is_one_of_sixteen_bits(tmp_path):
+    values = np.array([[1000, 14000, 27000, 40000]], np.uint16)
+    Image.fromarray(values).save(tmp_path / "t.png", transparency=170)  # 170 is the third grey once it is stretched
+    assert read_rgb(tmp_path / "t.png")[0, :, 1].tolist() == [0, 85, 170, 255]
+
+
 def test_fractions_are_stretched_and_a_flat_picture_is_black(tmp_path):
     Image.fromarray(np.array([[-0.5, 0.0, 0.5]], np.float32)).save(tmp_path / "f.tif")
     assert read_rgb(tmp_path / "f.tif")[0].tolist() == [[0] * 3, [128] * 3, [255] * 3]

@@ -214,6 +214,14 @@ def test_legacy_vtk_and_mrc_keep_values_and_place(tmp_path, suffix, unit):
         load_volume(path)
 
 
+def test_bytes_that_are_missing_are_called_bytes(tmp_path):
+    path = tmp_path / "a.vtk"
+    sitk.WriteImage(sitk.GetImageFromArray(np.arange(24, dtype=np.uint8).reshape(2, 3, 4)), str(path))
+    path.write_bytes(path.read_bytes()[:-2])
+    with pytest.raises(VolumeError, match="24 bytes behind the header; got 22"):
+        load_volume(path)
+
+
 def test_legacy_vtk_in_words(tmp_path):
     head = "# vtk DataFile Version 3.0\nx\nASCII\nDATASET STRUCTURED_POINTS\nDIMENSIONS 4 3 2\nSPACING 1 1 2\n"
     head += "ORIGIN 0 0 0\nPOINT_DATA 24\nSCALARS scalars float 1\nLOOKUP_TABLE default\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +29,27 @@ def read_rgb(path: Path | str, *, upright: bool = True) -> UInt8[np.ndarray, "h 
     """
     from PIL import Image, ImageOps
 
-    try:
-        with Image.open(path) as file:
-            image = _eight_bits(file, where=str(path))
-            rgba = (ImageOps.exif_transpose(image) if upright else image).convert("RGBA")
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ConfigError(
-            "a picture file (PNG, JPEG, TIFF, ...)", got=str(error), where=str(path), do="pass another, or mend it"
-        ) from error
+    with opened_picture(path) as file:
+        image = _eight_bits(file, where=str(path))
+        rgba = (ImageOps.exif_transpose(image) if upright else image).convert("RGBA")
     black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
     return np.asarray(Image.alpha_composite(black, rgba).convert("RGB"))
+
+
+@contextlib.contextmanager
+def opened_picture(path: Path | str, *, expected: str = "a picture file (PNG, JPEG, TIFF, ...)") -> Iterator[Any]:
+    """Pillow's picture of a file, for the block in which its pixels are read.
+
+    Raises:
+        ConfigError: no such file, no picture, one that is cut short or too large.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as file:
+            yield file
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ConfigError(expected, got=str(error), where=str(path), do="pass another, or mend it") from error
 
 
 def _eight_bits(image: Any, *, where: str) -> Any:
@@ -50,6 +63,5 @@ def _eight_bits(image: Any, *, where: str) -> Any:
     if not np.isfinite(high - low):
         raise ConfigError("finite grey values", got=f"{low} to {high}", where=where, do="replace what is not finite")
     grey = Image.fromarray(np.round(255.0 * (values - low) / (high - low or 1.0)).astype(np.uint8))
-    grey.info |= image.info
     grey.getexif().update(image.getexif())
     return grey

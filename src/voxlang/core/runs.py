@@ -13,8 +13,9 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,12 @@ class RunDirectory:
 def folder_name(text: str, *, otherwise: str = "demo") -> str:
     """A text as the name of a run: what a folder name cannot hold becomes a dash; `otherwise` where nothing is left."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("._-")[:100] or otherwise
+
+
+def free_name(name: str, taken: Collection[str], *, joint: str = "-") -> str:
+    """A name that is not taken: itself, or the first of `name-2`, `name-3`, ... that is free."""
+    numbered = (f"{name}{joint}{number}" for number in count(2))
+    return name if name not in taken else next(other for other in numbered if other not in taken)
 
 
 def versions() -> dict[str, str]:

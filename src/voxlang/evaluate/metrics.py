@@ -93,13 +93,18 @@ def require_named_parts(prompts: Sequence[str], truth: LabelVolume) -> None:
     Raises:
         QueryError: no prompt names a part.
     """
-    if not any(parts_named(prompt, truth) for prompt in prompts):
+    if not any_part_named(prompts, truth):
         raise QueryError(
             f"a prompt that names a part: {', '.join(sorted(p.name for p in truth.tree))}",
             got=", ".join(map(repr, prompts)),
             where="evaluate_queries",
             do="query these names, or pass the names of the label map with --volume.label-names",
         )
+
+
+def any_part_named(prompts: Sequence[str], truth: LabelVolume) -> bool:
+    """Whether some prompt can be scored."""
+    return any(parts_named(prompt, truth) for prompt in prompts)
 
 
 def parts_named(prompt: str, truth: LabelVolume) -> list[Part]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from jaxtyping import Float32
 
 from voxlang.core.artifacts import write_json
 from voxlang.core.errors import ArtifactError
+from voxlang.core.runs import free_name
 from voxlang.embed.encoder import load_encoder
 from voxlang.masks.paint import save_png
 from voxlang.pipeline.run import Run
@@ -178,8 +178,5 @@ def file_names(prompts: Sequence[str]) -> list[str]:
     names: list[str] = []
     for prompt in prompts:
         name = re.sub(r"[\W_]+", "_", prompt.lower()).strip("_")[:_NAME_LENGTH] or "prompt"
-        alike = (f"{name}_{k}" for k in count(2))
-        while name in names:
-            name = next(alike)
-        names.append(name)
+        names.append(free_name(name, names, joint="_"))
     return names

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from voxlang.core.artifacts import write_json
-from voxlang.evaluate.metrics import EvalReport, evaluate_queries, parts_named, require_named_parts
+from voxlang.evaluate.metrics import EvalReport, any_part_named, evaluate_queries, require_named_parts
 from voxlang.pipeline.compare_sam import compare_sams
 from voxlang.pipeline.config import PipelineConfig
 from voxlang.pipeline.infer import InferResult, query_config, run_infer
@@ -30,7 +30,7 @@ def _can_be_scored(run: Run, prompts: Sequence[str]) -> bool:
     truth = run.input.truth
     if truth is None:
         return False
-    known = any(parts_named(prompt, truth) for prompt in prompts)
+    known = any_part_named(prompts, truth)
     if not known:
         print("evaluate: no prompt names a part of the truth, so nothing is scored")
     return known

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float64
 
 SPACES = ("RGB", "HSV", "Lab", "CIELAB", "Diverging", "Step")
-"""Names that `colors_between` knows, in any case."""
+"""The spaces, as ParaView spells them; its files may write them in any case, see `space_named`."""
 _RGB_FROM_XYZ = np.array([[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]])
 """Linear sRGB of XYZ: IEC 61966-2-1."""
 _SATURATED = 0.05
@@ -17,6 +17,11 @@ _SATURATED = 0.05
 _UNLIKE_HUES = 0.33 * math.pi
 _WHITE = 88.0
 """Least magnitude of the white between two saturated colours."""
+
+
+def space_named(name: str) -> str | None:
+    """The space of `SPACES` with this name, in any case; None for an unknown one."""
+    return next((space for space in SPACES if space.upper() == name.upper()), None)
 
 
 def colors_between(
@@ -27,33 +32,27 @@ def colors_between(
     *,
     hue_wraps: bool = False,
 ) -> Float64[np.ndarray, "n 3"]:
-    """RGB colours at fractions in (0, 1] of the way from one RGB colour to another.
+    """RGB colours at fractions of the way from one RGB colour to another.
 
     Args:
         first, second: in [0, 1].
         at: fractions.
-        space: one of `SPACES`. "Step" is the second colour throughout; "Diverging" passes through white when both
-            colours are saturated and their hues lie apart.
+        space: one of `SPACES`, but not RGB, where nothing needs to lie between. "Step" is the second colour
+            throughout; "Diverging" passes through white when both colours are saturated and their hues lie apart.
         hue_wraps: let HSV take the shorter way around the circle of hues; else it never passes red.
-
-    Raises:
-        KeyError: an unknown space.
 
     Source: the documented colour spaces of vtkColorTransferFunction; for "Diverging" Moreland 2009, "Diverging color
     maps for scientific visualization".
     """
-    name = {known.upper(): known for known in SPACES}[space.upper()]
     at = at[:, None]
-    if name == "Step":
+    if space == "Step":
         return np.repeat(second[None], len(at), axis=0)
-    if name == "RGB":
-        return first + at * (second - first)
-    if name == "HSV":
+    if space == "HSV":
         return _through_hsv(first, second, at, hue_wraps=hue_wraps)
     from skimage.color import rgb2lab
 
     lab = rgb2lab(np.stack([first, second]))
-    mixed = _through_msh(*map(_msh_from_lab, lab), at) if name == "Diverging" else lab[0] + at * (lab[1] - lab[0])
+    mixed = _through_msh(*map(_msh_from_lab, lab), at) if space == "Diverging" else lab[0] + at * (lab[1] - lab[0])
     return _rgb_from_lab(mixed)
 
 

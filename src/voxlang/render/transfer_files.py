@@ -11,7 +11,7 @@ import numpy as np
 
 from voxlang.core.artifacts import atomic_path
 from voxlang.core.errors import TransferFunctionError
-from voxlang.render.color_spaces import SPACES, colors_between
+from voxlang.render.color_spaces import SPACES, colors_between, space_named
 from voxlang.render.transfer import TransferFunction
 
 Units = Literal["auto", "native", "normalised"]
@@ -97,17 +97,18 @@ def _color_rows(entry: dict[str, Any], where: str) -> np.ndarray:
         raise _refuse("colours as RGBPoints (x, r, g, b)", f"keys {sorted(entry)}", where, "add them")
     rows = _rows(entry["RGBPoints"], 4, f"{where}, RGBPoints")
     rows[:, 1:] = np.clip(rows[:, 1:], 0.0, 1.0)
-    space = str(entry.get("ColorSpace", "RGB"))
-    if space.upper() not in (known.upper() for known in SPACES):
+    named = str(entry.get("ColorSpace", "RGB"))
+    space = space_named(named)
+    if space is None:
         raise _refuse(
             f"ColorSpace {', '.join(SPACES[:-1])} or {SPACES[-1]}",
-            repr(space),
+            repr(named),
             where,
             "save the preset in one of these spaces",
         )
-    if space.upper() == "RGB":
+    if space == "RGB":
         return rows
-    s = np.concatenate([[0.0] if space.upper() == "STEP" else [], np.linspace(0.0, 1.0, PIECES + 1)[1:]])
+    s = np.array([0.0, 1.0]) if space == "Step" else np.linspace(0.0, 1.0, PIECES + 1)[1:]
     out = [rows[:1]]
     for left, right in pairwise(rows):
         colors = colors_between(left[1:], right[1:], s, space, hue_wraps=bool(entry.get("HSVWrap", 0)))

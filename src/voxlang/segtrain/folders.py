@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 
 from voxlang.core.artifacts import read_json
 from voxlang.core.errors import ConfigError
-from voxlang.core.pictures import read_rgb
+from voxlang.core.pictures import opened_picture, read_rgb
 from voxlang.segtrain.shapes import SIDE, LabelledPicture
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -215,15 +215,8 @@ def _read_label_maps(images: Path, folder: Path) -> list[tuple[Path, ReadMasks]]
 
 
 def _label_masks(path: Path) -> Bool[np.ndarray, "n s s"]:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as file:
-            numbers = _to_side(np.asarray(file)).astype(np.int64)
-    except (OSError, SyntaxError) as error:
-        raise ConfigError(
-            "a PNG map of instance numbers", got=str(error), where=str(path), do="pass another, or mend it"
-        ) from error
+    with opened_picture(path, expected="a PNG map of instance numbers") as file:
+        numbers = _to_side(np.asarray(file)).astype(np.int64)
     if numbers.ndim == 3:
         numbers = numbers[..., :3] @ np.array([1, 256, 65536])
     values = np.unique(numbers)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import itertools
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from voxlang.core.errors import TrackingError
+from voxlang.core.runs import free_name
 from voxlang.tracking.log import EncodedImage, Parameter
 from voxlang.tracking.trackio_log import TrackioLog
 
@@ -157,8 +157,7 @@ def rebuild_dashboard(
         starts.setdefault((folder.parent, record.name), []).append(record)
     names: list[str] = []
     for (_, name), records in starts.items():
-        others = (f"{name}-{number}" for number in itertools.count(2))
-        unique = name if name not in names else next(other for other in others if other not in names)
+        unique = free_name(name, names)
         _fill(merge_starts(records), home=home, project=project, name=unique)
         names.append(unique)
     return names

@@ -59,14 +59,13 @@ def check_vtk_whole(path: Path, *, n_voxels: int, itemsize: int) -> None:
     Raises:
         VolumeError: fewer values than voxels.
     """
-    head = path.read_bytes()[:_HEADER_LIMIT]
+    head = _first_bytes(path)
     lines = re.search(rb"^SCALARS[^\n]*\n(LOOKUP_TABLE[^\n]*\n)?", head, re.MULTILINE | re.IGNORECASE)
     start = lines.end() if lines else 0
     if re.search(rb"^ASCII\s*$", head[:start], re.MULTILINE | re.IGNORECASE):
-        found, needed = len(path.read_bytes()[start:].split()), n_voxels
+        _require_all(path, len(path.read_bytes()[start:].split()), n_voxels, "values")
     else:
-        found, needed = path.stat().st_size - start, n_voxels * itemsize
-    _require_all(path, found, needed, "values" if needed == n_voxels else "bytes")
+        _require_all(path, path.stat().st_size - start, n_voxels * itemsize, "bytes")
 
 
 def check_mrc_whole(path: Path, *, n_voxels: int, itemsize: int) -> None:
@@ -77,8 +76,7 @@ def check_mrc_whole(path: Path, *, n_voxels: int, itemsize: int) -> None:
     Raises:
         VolumeError: fewer bytes than the voxels need.
     """
-    with path.open("rb") as f:
-        head = f.read(1024)
+    head = _first_bytes(path)
     order = "big" if head[212:213] == b"\x11" else "little"
     second = int.from_bytes(head[92:96], order)
     _require_all(path, path.stat().st_size - 1024 - second, n_voxels * itemsize, "bytes")
@@ -95,8 +93,12 @@ def _require_all(path: Path, found: int, needed: int, what: str) -> None:
 
 
 def _head(path: Path) -> str:
+    return _first_bytes(path).decode("utf-8", errors="replace").replace("\r\n", "\n")
+
+
+def _first_bytes(path: Path) -> bytes:
     with path.open("rb") as f:
-        return f.read(_HEADER_LIMIT).decode("utf-8", errors="replace").replace("\r\n", "\n")
+        return f.read(_HEADER_LIMIT)
 
 
 def _has_number(text: str) -> bool:

@@ -22,8 +22,10 @@ NIFTI_SUFFIXES = (".nii", ".nii.gz")
 NRRD_SUFFIXES = (".nrrd", ".nhdr")
 META_SUFFIXES = (".mha", ".mhd")
 TIFF_SUFFIXES = (".tif", ".tiff")
-UNIT_OF_SUFFIX = {".vtk": "mm", ".mrc": "angstrom", ".rec": "angstrom"}
-"""Formats whose unit their suffix says: VTK's legacy image data, as .vti is taken, and electron microscopy's MRC."""
+VTK_SUFFIXES = (".vtk",)
+"""VTK's legacy image data, in millimetres as .vti is taken."""
+MRC_SUFFIXES = (".mrc", ".rec")
+"""Electron microscopy's volumes, in angstrom."""
 
 _COPIES = 2  # SimpleITK's buffer and the numpy array
 _FORM_TOLERANCE = 1e-2  # of the spacing
@@ -55,9 +57,10 @@ def read_itk(path: Path, *, spacing_xyz: tuple[float, float, float] | None = Non
         if spacing_xyz is None:
             _warn_if_forms_disagree(nifti, grid, where=where)
         check_whole(path, nifti)
-    if path.suffix.lower() in UNIT_OF_SUFFIX:
-        check = check_vtk_whole if suffix.endswith(".vtk") else check_mrc_whole
-        check(path, n_voxels=int(np.prod(size, dtype=object)), itemsize=itemsize_of(header))
+    if suffix.endswith(VTK_SUFFIXES):
+        check_vtk_whole(path, n_voxels=grid.n_voxels, itemsize=_itemsize_of(header))
+    elif suffix.endswith(MRC_SUFFIXES):
+        check_mrc_whole(path, n_voxels=grid.n_voxels, itemsize=_itemsize_of(header))
     image = run_itk(reader.Execute, where=where)
     return NativeVolume(sitk.GetArrayFromImage(image), grid, _stem(path))
 
@@ -101,11 +104,11 @@ def check_header(header: Any, *, where: str) -> tuple[int, int, int]:
     pixel = sitk.GetPixelIDValueAsString(header.GetPixelID())
     components = header.GetNumberOfComponents() if hasattr(header, "GetNumberOfComponents") else 1
     size = check_size(header.GetSize(), where=where, components=2 if "complex" in pixel else components)
-    check_memory(size, itemsize=itemsize_of(header), copies=_COPIES, where=where)
+    check_memory(size, itemsize=_itemsize_of(header), copies=_COPIES, where=where)
     return size
 
 
-def itemsize_of(header: Any) -> int:
+def _itemsize_of(header: Any) -> int:
     """Bytes of a voxel in a SimpleITK header (reader or image); 8 where its type does not say."""
     import SimpleITK as sitk
 
@@ -140,11 +143,13 @@ def _grid_of(
                 stacklevel=2,
             )
         return make_grid(size, spacing_xyz or (1.0, 1.0, 1.0), unit="mm" if spacing_xyz else "voxel", where=where)
-    unit = UNIT_OF_SUFFIX.get(path.suffix.lower(), "mm")
+    unit = "mm"
     if name.endswith(NRRD_SUFFIXES):
         unit = nrrd_unit(path)
     elif name.endswith(META_SUFFIXES):
         unit = metaimage_unit(path)
+    elif name.endswith(MRC_SUFFIXES):
+        unit = "angstrom"
     return grid_of_image(header, unit=unit, where=where, spacing_xyz=spacing_xyz)
 
 

@@ -13,10 +13,11 @@ from voxlang.geometry.grid import VolumeGrid
 from voxlang.volume.dicom import read_dicom
 from voxlang.volume.itk import (
     META_SUFFIXES,
+    MRC_SUFFIXES,
     NIFTI_SUFFIXES,
     NRRD_SUFFIXES,
     TIFF_SUFFIXES,
-    UNIT_OF_SUFFIX,
+    VTK_SUFFIXES,
     read_itk,
 )
 from voxlang.volume.native import NativeVolume, normalised_volume
@@ -25,9 +26,8 @@ from voxlang.volume.types import Volume
 from voxlang.volume.vti import read_vti
 
 _READERS: dict[str, Callable[..., NativeVolume]] = {
-    **dict.fromkeys(
-        (*NRRD_SUFFIXES, *META_SUFFIXES, *NIFTI_SUFFIXES, *TIFF_SUFFIXES, ".dcm", *UNIT_OF_SUFFIX), read_itk
-    ),
+    **dict.fromkeys((*NRRD_SUFFIXES, *META_SUFFIXES, *NIFTI_SUFFIXES, *TIFF_SUFFIXES, ".dcm"), read_itk),
+    **dict.fromkeys((*VTK_SUFFIXES, *MRC_SUFFIXES), read_itk),
     ".npy": read_npy,
     ".vti": read_vti,
 }
