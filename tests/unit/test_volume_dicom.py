@@ -1,5 +1,6 @@
 """DICOM folders: series written slice by slice with SimpleITK, in an order that the file names do not have."""
 
+import locale
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from voxlang.volume.read import load_volume
 def write_series(folder: Path, uid: str, *, positions_z, size_xy=(5, 4), shift_x=0.0, base=-7) -> np.ndarray:
     """int16 slices at the given z; pixel spacing 0.75 (x) by 1.5 (y); returns the array [z, y, x]."""
     folder.mkdir(exist_ok=True)
+    before = locale.setlocale(locale.LC_ALL)  # SimpleITK leaves it at "C" once it has written DICOM
     n = len(positions_z)
     array = np.arange(n * size_xy[0] * size_xy[1], dtype=np.int16).reshape(n, size_xy[1], size_xy[0]) + np.int16(base)
     writer = sitk.ImageFileWriter()
@@ -35,6 +37,7 @@ def write_series(folder: Path, uid: str, *, positions_z, size_xy=(5, 4), shift_x
             image.SetMetaData(tag, value)
         writer.SetFileName(str(folder / f"{uid}_{n - k:03d}.dcm"))
         writer.Execute(image)
+    locale.setlocale(locale.LC_ALL, before)
     return array
 
 

@@ -1,5 +1,6 @@
 """Values, units and limits of what is read; where voxels lie is in test_volume_axes.py."""
 
+import locale
 import os
 from types import SimpleNamespace
 
@@ -212,6 +213,18 @@ def test_legacy_vtk_and_mrc_keep_values_and_place(tmp_path, suffix, unit):
     path.write_bytes(path.read_bytes()[:-2])
     with pytest.raises(VolumeError, match=rf"48 bytes behind the header; got 46.*a\{suffix}"):
         load_volume(path)
+
+
+def test_reading_leaves_the_locale_of_the_process_alone(tmp_path):
+    path = tmp_path / "a.vtk"
+    sitk.WriteImage(sitk.GetImageFromArray(np.arange(24, dtype=np.uint8).reshape(2, 3, 4)), str(path))
+    before = locale.setlocale(locale.LC_ALL)
+    load_volume(path)
+    assert locale.setlocale(locale.LC_ALL) == before
+    path.write_text("# vtk DataFile Version 3.0\nx\nASCII\n")
+    with pytest.raises(VolumeError):
+        load_volume(path)
+    assert locale.setlocale(locale.LC_ALL) == before
 
 
 def test_bytes_that_are_missing_are_called_bytes(tmp_path):

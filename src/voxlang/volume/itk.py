@@ -5,6 +5,7 @@ World coordinates are SimpleITK's: LPS (x to the patient's left, y to the back, 
 
 from __future__ import annotations
 
+import locale
 import re
 import warnings
 from pathlib import Path
@@ -77,9 +78,13 @@ def file_reader(path: Path) -> Any:
 def run_itk(step: Any, *, where: str, reader: Any = None) -> Any:
     """Run one step of SimpleITK; its exceptions become ours. Returns the step's result, or `reader` when given.
 
+    The process keeps its locale: SimpleITK 2.5 leaves it at "C" once it has met a legacy VTK file, and from then on
+    every text file that is opened without an encoding would be read as ASCII.
+
     Raises:
         VolumeError: with SimpleITK's own reason in it.
     """
+    before = locale.setlocale(locale.LC_ALL)
     try:
         result = step()
     except RuntimeError as error:
@@ -90,6 +95,8 @@ def run_itk(step: Any, *, where: str, reader: Any = None) -> Any:
             do="check that the file is whole, that its content is what its suffix says, and that a detached data "
             "file lies where the header points",
         ) from error
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
     return result if reader is None else reader
 
 
