@@ -11,6 +11,8 @@ STAMP_MMSEG := $(VENV_MMSEG)/.voxlang-installed
 export SAM2_BUILD_CUDA := 0
 # idle OpenMP threads must sleep, not spin: two busy processes on two cores would stall each other
 export OMP_WAIT_POLICY := passive
+# where the environment forbids to write bytecode, every process would compile thousands of modules anew
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: setup setup-mmseg demo test test-mmseg lint bench clean-venv
 

@@ -1,6 +1,7 @@
 """Train the micro CLIP: `python training/train_clip.py --config configs/training/clip_micro.yaml`.
 
-The views come from `training/render_views.py`. A stopped training goes on where it was.
+The views come from `training/render_views.py`. A stopped training goes on where it was;
+what its steps say stands in `log.jsonl` of the recipe's `run_dir` and in the dashboards.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ def main(config: Path, smoke: Flag = False, synonyms: Flag = False, evaluate: Fl
     from voxlang.cliptrain.found_masks import mask_generator_of
     from voxlang.embed.encoder import load_encoder
     from voxlang.embed.settings import EmbedConfig
+    from voxlang.tracking.tracker import tracked_training
 
     recipe = load_config(config)
     if smoke:
@@ -40,15 +42,18 @@ def main(config: Path, smoke: Flag = False, synonyms: Flag = False, evaluate: Fl
         from voxlang.cliptrain.smoke import write_smoke_views
 
         write_smoke_views(Path(recipe.render_dirs[0]))
+    settings = recipe.model_dump(mode="json")
     if synonyms:
         from voxlang.cliptrain.export import teach_exported
 
-        print(f"synonyms: cosine to the targets {teach_exported(recipe):.3f}")
+        with tracked_training(recipe.run_dir, recipe.tracking, recipe=settings, tag="clip") as tell:
+            print(f"synonyms: cosine to the targets {teach_exported(recipe, on_means=tell):.3f}")
     elif not evaluate:
         from voxlang.cliptrain.export import export_model
         from voxlang.cliptrain.train import train
 
-        result = train(recipe)
+        with tracked_training(recipe.run_dir, recipe.tracking, recipe=settings, tag="clip") as tell:
+            result = train(recipe, on_means=tell)
         print(f"{result.seconds:.0f} s on {result.n_crops} crops; right among all concepts: {result.image.top1:.3f}")
         export_model(result, recipe)
     encoder = load_encoder(EmbedConfig(model=f"local-dir:{recipe.export_dir}"))

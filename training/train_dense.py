@@ -1,6 +1,7 @@
 """Train the dense tower: `python training/train_dense.py --config configs/training/dense_micro.yaml`.
 
-The views come from `training/render_views.py`. A stopped training goes on where it was.
+The views come from `training/render_views.py`. A stopped training goes on where it was;
+what its steps say stands in `log.jsonl` of the recipe's `run_dir` and in the dashboards.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ def main(config: Path, smoke: Flag = False, evaluate: Flag = False) -> None:
     from voxlang.embed.encoder import load_encoder
     from voxlang.embed.settings import EmbedConfig
     from voxlang.scenes.plan import HELD_OUT_FAMILIES
+    from voxlang.tracking.tracker import tracked_training
 
     recipe = load_dense_config(config)
     if smoke:
@@ -44,7 +46,10 @@ def main(config: Path, smoke: Flag = False, evaluate: Flag = False) -> None:
         write_smoke_views(Path(recipe.render_dirs[0]))
     texts = load_encoder(EmbedConfig(model=f"local-dir:{recipe.texts}"))
     if not evaluate:
-        tower, fit = train_dense(recipe, texts)
+        with tracked_training(
+            recipe.run_dir, recipe.tracking, recipe=recipe.model_dump(mode="json"), tag="dense"
+        ) as tell:
+            tower, fit = train_dense(recipe, texts, on_means=tell)
         path = export_dense(tower, fit, recipe, texts)
         print(f"{fit.seconds:.0f} s, {fit.steps} steps, right at small, part, whole: {fit.right} -> {path}")
     encoder = load_dense_tower(recipe.export_path, encoder=texts.id, device="cpu")

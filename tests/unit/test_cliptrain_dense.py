@@ -1,6 +1,7 @@
 """Training of the dense tower: what is drawn, the loss by hand, going on after a stop, the recipe, the figures."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from voxlang.cliptrain.places import read_views
 from voxlang.cliptrain.smoke import write_smoke_views
 from voxlang.core.errors import ArtifactError, ConfigError, ModelMissingError
 from voxlang.core.levels import LEVELS, Level
+from voxlang.core.training_log import LOG_NAME
 from voxlang.embed.dense_encoder import load_dense_tower
 from voxlang.embed.encoder import load_encoder
 from voxlang.embed.settings import EmbedConfig
@@ -115,7 +117,11 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(recipe, texts, tmp_
     whole, fit = train_dense(recipe.model_copy(update={"run_dir": str(tmp_path / "a")}), texts)
     stopped = recipe.model_copy(update={"run_dir": str(tmp_path / "b")})
     train_dense(stopped, texts, stop_step=3)
-    again, fit_again = train_dense(stopped, texts)
+    told: list[tuple[int, dict[str, float]]] = []
+    again, fit_again = train_dense(stopped, texts, on_means=lambda step, means: told.append((step, means)))
+    rows = [json.loads(line) for line in (tmp_path / "b" / LOG_NAME).read_text().splitlines()]
+    assert [row["step"] for row in rows] == [2, 3, 4, 6, 8], "every second step, and where it stopped"
+    assert [step for step, _ in told] == [4, 6, 8] and told[-1][1]["loss"] == pytest.approx(rows[-1]["loss"], abs=1e-5)
     total = sum(stretch.steps for stretch in recipe.stretches)
     assert fit.steps == fit_again.steps == total
     for name, tensor in whole.state_dict().items():

@@ -21,6 +21,7 @@ from voxlang.cliptrain.text_tower import encode_states, rate_factor, stored_text
 from voxlang.cliptrain.tokenizer import encode_tokens
 from voxlang.cliptrain.train import train
 from voxlang.core.errors import ConfigError
+from voxlang.core.training_log import LOG_NAME
 from voxlang.embed.encoder import load_encoder
 from voxlang.embed.settings import EmbedConfig
 from voxlang.volume.phantoms import make_phantom
@@ -84,9 +85,23 @@ def load_folder(recipe):
 
 def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(recipe, trained, tmp_path):
     other = recipe.model_copy(update={"run_dir": str(tmp_path / "run")})
-    assert train(other, stop_step=1).image.steps == 1
-    result = train(other)
+    told: list[tuple[int, dict[str, float]]] = []
+    hear = lambda step, means: told.append((step, means))
+    assert train(other, stop_step=1, on_means=hear).image.steps == 1
+    result = train(other, on_means=hear)
     assert result.image.steps == recipe.image_steps
+    rows = [json.loads(line) for line in (tmp_path / "run" / LOG_NAME).read_text().splitlines()]
+    steps = [(row["phase"], row["step"]) for row in rows]
+    ends = [("synonyms", 2), ("image tower", 2), ("image tower", 3), ("synonyms", 2)]
+    assert steps == [("text tower", 2), ("text tower", 3), ("image tower", 1), *ends], "every second step, and the last"
+    assert [step for step, _ in told] == [step for _, step in steps]
+    assert {name for _, means in told for name in means} == {
+        "text_cosine",
+        "image_right",
+        "image_kinds",
+        "image_naming",
+        "synonym_cosine",
+    }
     for (name, a), b in zip(trained[0].model.state_dict().items(), result.model.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
     with pytest.raises(ConfigError, match="run_dir"):

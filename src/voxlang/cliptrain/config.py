@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from voxlang.core.settings import read_settings
+from voxlang.tracking.config import NO_TRACKING, TrackerConfig
 
 
 class CropsConfig(BaseModel):
@@ -166,6 +167,11 @@ class ClipTrainConfig(BaseModel):
     bfloat16: bool = True
     """Run both towers in bfloat16 autocast, where that is quick: see `voxlang.core.device.quick_bfloat16`."""
 
+    log_every: int = Field(50, gt=0)
+    """Steps between two lines of the log."""
+    tracking: TrackerConfig = TrackerConfig()
+    """Where the same numbers are told to dashboards."""
+
     def image_identity(self) -> dict[str, Any]:
         """What a checkpoint of the image tower must share with a recipe to be continued by it."""
         return {"model": self.model.model_dump(mode="json"), "seed": self.seed, "image_steps": self.image_steps}
@@ -210,6 +216,8 @@ def smoke_config(config: ClipTrainConfig, run_dir: str) -> ClipTrainConfig:
             "batch_size": 12,
             "text_batch": 16,
             "warmup_steps": 1,
+            "log_every": 2,
             "device": "cpu",
+            "tracking": NO_TRACKING,
         }
     )

@@ -26,6 +26,7 @@ from voxlang.core.joint_optimizer import JointOptimizer
 from voxlang.core.levels import LEVELS
 from voxlang.core.muon import Muon
 from voxlang.core.settings import require_same_identity
+from voxlang.core.training_log import MetricCallback, TrainingLog
 from voxlang.core.weights import load_weights
 from voxlang.embed.dense_encoder import read_tower_file, save_dense_tower
 from voxlang.embed.dense_tower import DenseTower, build_dense_tower, tower_input
@@ -80,7 +81,11 @@ class _Optimizer(JointOptimizer):
 
 
 def train_dense(
-    config: DenseTrainConfig, texts: ImageTextEncoder, *, stop_step: int | None = None
+    config: DenseTrainConfig,
+    texts: ImageTextEncoder,
+    *,
+    stop_step: int | None = None,
+    on_means: MetricCallback | None = None,
 ) -> tuple[DenseTower, DenseFit]:
     """Train a tower by a recipe, or go on where the last checkpoint in `run_dir` stopped; it comes back on the CPU.
 
@@ -88,6 +93,7 @@ def train_dense(
         config: the recipe.
         texts: the image-text model of its `texts`.
         stop_step: stop (with a checkpoint) at this step; None trains to the end.
+        on_means: told what the log in `run_dir` is told.
 
     Raises:
         ConfigError: no views, a checkpoint of another recipe, or a device that is not there.
@@ -97,7 +103,8 @@ def train_dense(
     tower = _begin(config, texts)
     state = _read_checkpoint(config, texts, device)  # first: one of another recipe is refused before minutes of reading
     views = read_views(config.render_dirs)
-    fit = _fit(tower.to(device), views, texts, config, device, state, stop_step=stop_step)
+    log = TrainingLog(config.run_dir, every=config.log_every, on_means=on_means)
+    fit = _fit(tower.to(device), views, texts, config, device, state, log, stop_step=stop_step)
     return tower.to("cpu").eval().requires_grad_(False), fit
 
 
@@ -115,7 +122,9 @@ def _begin(config: DenseTrainConfig, texts: ImageTextEncoder) -> DenseTower:
 
 def export_dense(tower: DenseTower, fit: DenseFit, config: DenseTrainConfig, texts: ImageTextEncoder) -> Path:
     """Write the tower for the embed room, with a record of the training; returns the file."""
-    recipe = config.model_dump(mode="json", exclude={"render_dirs", "dev_dirs", "run_dir", "export_path", "texts"})
+    recipe = config.model_dump(
+        mode="json", exclude={"render_dirs", "dev_dirs", "run_dir", "export_path", "texts", "log_every", "tracking"}
+    )
     record = {
         "recipe": digest_json(recipe),
         "steps": str(fit.steps),
@@ -140,6 +149,7 @@ def _fit(
     config: DenseTrainConfig,
     device: torch.device,
     state: dict[str, Any] | None,
+    log: TrainingLog,
     *,
     stop_step: int | None,
 ) -> DenseFit:
@@ -152,6 +162,7 @@ def _fit(
         config: the recipe.
         device: where the tower lies.
         state: of the last checkpoint; None begins at the first step.
+        log: told the loss of every step and the share of places that is right.
         stop_step: stop (with a checkpoint) at this step; None trains to the end.
     """
     from tqdm import tqdm
@@ -185,6 +196,9 @@ def _fit(
         hits = [*hits[-99:], np.array([hit[batch.level == level].mean() for level in LEVELS])]
         bar.set_postfix(loss=loss.item(), right=np.mean(hits[-1]))
         now = time.monotonic()
+        numbers = {"loss": loss.item()} | {f"right_{level.label}": float(hits[-1][level]) for level in LEVELS}
+        spent = seconds + now - started
+        log.add(step + 1, numbers, phase=f"{stretch.side} px", seconds=spent, last=step + 1 == end)
         if step + 1 == end or now - saved > config.checkpoint_seconds:
             state = {"identity": _identity(config, texts), "step": step + 1, "seconds": seconds + now - started}
             state |= {"tower": tower.state_dict(), "optimizer": optimizer.state_dict()}

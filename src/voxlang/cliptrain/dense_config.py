@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from voxlang.core.settings import read_settings
+from voxlang.tracking.config import NO_TRACKING, TrackerConfig
 
 
 class StretchConfig(BaseModel):
@@ -37,7 +38,7 @@ class DenseTrainConfig(BaseModel):
     dev_dirs: tuple[str, ...] = ("runs/renders/dev",)
     """The same for development seeds."""
     run_dir: str = "runs/train_dense_micro"
-    """Where checkpoints go."""
+    """Where checkpoints and the log go."""
     export_path: str = "checkpoints/voxlang_dense_micro.safetensors"
     """Where the finished tower goes."""
     texts: str = "checkpoints/voxlang_clip_micro"
@@ -66,6 +67,11 @@ class DenseTrainConfig(BaseModel):
     """Seed of weights and batches."""
     device: str = "auto"
     """cpu, cuda, or auto: cuda where there is one."""
+
+    log_every: int = Field(50, gt=0)
+    """Steps between two lines of the log."""
+    tracking: TrackerConfig = TrackerConfig()
+    """Where the same numbers are told to dashboards."""
 
     def identity(self) -> dict[str, Any]:
         """What a checkpoint must share with a recipe to be continued by it; stretches may be added or changed."""
@@ -96,6 +102,8 @@ def smoke_dense_config(config: DenseTrainConfig, run_dir: str) -> DenseTrainConf
             "hidden": 16,
             "stretches": stretches,
             "warmup_steps": 1,
+            "log_every": 2,
             "device": "cpu",
+            "tracking": NO_TRACKING,
         }
     )

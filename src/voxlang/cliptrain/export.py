@@ -16,6 +16,7 @@ from voxlang.cliptrain.train import ClipTrainResult
 from voxlang.core.artifacts import read_json, write_json
 from voxlang.core.device import device_of
 from voxlang.core.digest import digest_file, digest_json
+from voxlang.core.training_log import MetricCallback, TrainingLog
 from voxlang.embed.clip_directory import (
     CONFIG_NAME,
     TOKENIZER_NAMES,
@@ -37,7 +38,7 @@ def export_model(result: ClipTrainResult, config: ClipTrainConfig) -> Path:
     """Write configuration, half-precision weights, vocabulary and a record of the training; returns the folder."""
     folder = _write(config, result.model, result.tokenizer, result.table)
     places = {"render_dirs", "dev_dirs", "crops_dir", "run_dir", "export_dir", "image_start"}
-    recipe = config.model_dump(mode="json", exclude=places)
+    recipe = config.model_dump(mode="json", exclude=places | {"log_every", "tracking"})
     record: dict[str, Any] = {
         "weights_digest": digest_file(folder / WEIGHTS_NAME),
         "recipe_digest": digest_json(recipe),
@@ -54,9 +55,13 @@ def export_model(result: ClipTrainResult, config: ClipTrainConfig) -> Path:
     return folder
 
 
-def teach_exported(config: ClipTrainConfig) -> float:
+def teach_exported(config: ClipTrainConfig, *, on_means: MetricCallback | None = None) -> float:
     """Let the text tower of the model in `export_dir` learn synonyms, and write the model again; its record keeps the
     rest of its training.
+
+    Args:
+        config: the recipe.
+        on_means: told what the log in `run_dir` is told.
 
     Returns:
         As `learn_synonyms`.
@@ -75,6 +80,7 @@ def teach_exported(config: ClipTrainConfig) -> float:
         load_teacher(config.teacher),
         config.synonyms,
         seed=config.seed,
+        log=TrainingLog(config.run_dir, every=config.log_every, on_means=on_means),
     )
     folder = _write(config, model.to("cpu"), tokenizer, table)
     record |= {

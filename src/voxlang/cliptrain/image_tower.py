@@ -24,6 +24,7 @@ from voxlang.core.device import bfloat16_where_quick
 from voxlang.core.joint_optimizer import JointOptimizer
 from voxlang.core.muon import Muon
 from voxlang.core.settings import require_same_identity
+from voxlang.core.training_log import TrainingLog
 
 IMAGE_CHECKPOINT = "image.pt"
 
@@ -85,6 +86,7 @@ def fit_image_tower(
     device: torch.device,
     *,
     stop_step: int | None = None,
+    log: TrainingLog | None = None,
 ) -> ImageFit:
     """Train tower and classifier for `image_steps`, or go on where a checkpoint stopped.
 
@@ -96,6 +98,7 @@ def fit_image_tower(
         config: the recipe.
         device: where both lie.
         stop_step: stop (with a checkpoint) at this step; None trains to the end.
+        log: told the losses of every step and the share that is right.
 
     Raises:
         ConfigError: a checkpoint of another model, seed or length.
@@ -116,6 +119,7 @@ def fit_image_tower(
     end = min(config.image_steps, stop_step or config.image_steps)
     started = saved = time.monotonic()
     hits: list[float] = []
+    log = log or TrainingLog(None)
     parts.train()
     for step in (bar := tqdm(range(begin, end), desc="image tower", disable=not sys.stderr.isatty())):
         rng = np.random.default_rng([config.seed, 14, step])
@@ -127,13 +131,16 @@ def fit_image_tower(
         logits = head(features.float())
         texts, right = (t.to(device) for t in choices.draw(pool.concepts[rows], rng))
         naming = naming_loss(features.float(), texts, right, config.align.logit_scale)
-        (concept_loss(logits, concepts) + naming).backward()
+        kinds = concept_loss(logits, concepts)
+        (kinds + naming).backward()
         optimizer.step(rate_factor(step, config.image_steps, config.warmup_steps))
         named = concepts[:, 0] >= 0
         hit = (logits.detach().argmax(1)[:, None] == concepts).any(1)[named].float().mean().item()
         hits = [*hits[-99:], hit]
         bar.set_postfix(top1=np.mean(hits))
         now = time.monotonic()
+        numbers = {"image_right": hit, "image_kinds": kinds.item(), "image_naming": naming.item()}
+        log.add(step + 1, numbers, phase="image tower", seconds=seconds + now - started, last=step + 1 == end)
         if step + 1 == end or now - saved > config.checkpoint_seconds:
             state = {"identity": config.image_identity(), "step": step + 1, "seconds": seconds + now - started}
             state |= {"parts": parts.state_dict(), "optimizer": optimizer.state_dict()}

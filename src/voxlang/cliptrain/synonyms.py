@@ -10,6 +10,7 @@ they are, so that image towers need no training.
 from __future__ import annotations
 
 import sys
+import time
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ from voxlang.cliptrain.config import SynonymsConfig
 from voxlang.cliptrain.nouns import GENERIC
 from voxlang.cliptrain.teacher import Teacher, teacher_phrases
 from voxlang.cliptrain.text_tower import imitation_step, rate_factor, text_parameters
+from voxlang.core.training_log import TrainingLog
 from voxlang.volume.types import part_kind
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ def learn_synonyms(
     config: SynonymsConfig,
     *,
     seed: int,
+    log: TrainingLog | None = None,
 ) -> float:
     """Let the text tower of a finished model learn the synonyms of a table, in place.
 
@@ -79,6 +82,7 @@ def learn_synonyms(
         teacher: told of the synonyms, and changed by that.
         config: how long; no steps change nothing.
         seed: of the batches.
+        log: told the cosine of every step.
 
     Returns:
         Mean cosine to the targets over the last steps, nan where there are none.
@@ -94,11 +98,16 @@ def learn_synonyms(
         parameter.requires_grad_(True)
     optimizer = torch.optim.AdamW(tower, lr=config.rate, betas=(0.9, 0.98), weight_decay=0.01)
     cosines: list[float] = []
+    log = log or TrainingLog(None)
+    begun = time.monotonic()
     model.train()
     for step in tqdm(range(config.steps), desc="synonyms", disable=not sys.stderr.isatty()):
         optimizer.param_groups[0]["lr"] = config.rate * rate_factor(step, config.steps, 50)
         texts, wanted = _batch(targets, np.random.default_rng([seed, 17, step]), config.batch)
-        cosines = [*cosines[-49:], imitation_step(model, tokenizer, texts, wanted, optimizer)]
+        cosine = imitation_step(model, tokenizer, texts, wanted, optimizer)
+        cosines = [*cosines[-49:], cosine]
+        seconds, last = time.monotonic() - begun, step + 1 == config.steps
+        log.add(step + 1, {"synonym_cosine": cosine}, phase="synonyms", seconds=seconds, last=last)
     model.eval()
     return float(np.mean(cosines))
 

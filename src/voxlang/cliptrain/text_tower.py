@@ -28,6 +28,7 @@ from voxlang.cliptrain.teacher import Teacher, TeacherSpace, project
 from voxlang.cliptrain.tokenizer import encode_tokens
 from voxlang.core.artifacts import atomic_path
 from voxlang.core.device import bfloat16_where_quick
+from voxlang.core.training_log import TrainingLog
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -91,7 +92,13 @@ def start_from_words(model: nn.Module, tokenizer: Tokenizer, teacher: Teacher, s
 
 
 def fit_text_tower(
-    model: nn.Module, tokenizer: Tokenizer, space: TeacherSpace, config: ClipTrainConfig, device: torch.device
+    model: nn.Module,
+    tokenizer: Tokenizer,
+    space: TeacherSpace,
+    config: ClipTrainConfig,
+    device: torch.device,
+    *,
+    log: TrainingLog | None = None,
 ) -> float:
     """Train the text tower for `text_steps` to the teacher's vectors, or go on where a checkpoint stopped.
 
@@ -101,6 +108,7 @@ def fit_text_tower(
         space: phrases and targets.
         config: the recipe.
         device: where the model lies.
+        log: told the cosine of every step.
 
     Returns:
         Mean cosine to the teacher over the last steps, nan when there was nothing to do.
@@ -118,7 +126,9 @@ def fit_text_tower(
         for name, part in parts.items():
             part.load_state_dict(state[name])
         begin = state["step"]
-    saved, cosines = time.monotonic(), []
+    begun = saved = time.monotonic()
+    cosines: list[float] = []
+    log = log or TrainingLog(None)
     model.train()
     for step in tqdm(range(begin, config.text_steps), desc="text tower", disable=not sys.stderr.isatty()):
         rate = config.text_rate * rate_factor(step, config.text_steps, config.warmup_steps)
@@ -128,6 +138,8 @@ def fit_text_tower(
         average.update_parameters(tower)
         cosines = [*cosines[-49:], cosine]
         last = step + 1 == config.text_steps
+        seconds = time.monotonic() - begun
+        log.add(step + 1, {"text_cosine": cosine}, phase="text tower", seconds=seconds, last=last)
         if last or time.monotonic() - saved > config.checkpoint_seconds:
             state = {name: part.state_dict() for name, part in parts.items()}
             space_of = {"axes": torch.from_numpy(space.axes), "mean": torch.from_numpy(space.mean)}

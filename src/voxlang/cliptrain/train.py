@@ -20,6 +20,7 @@ from voxlang.cliptrain.teacher import Teacher, TeacherSpace, load_teacher, teach
 from voxlang.cliptrain.text_tower import fit_text_tower, start_from_words, stored_text
 from voxlang.cliptrain.tokenizer import make_tokenizer
 from voxlang.core.device import device_of
+from voxlang.core.training_log import MetricCallback, TrainingLog
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -45,7 +46,9 @@ class ClipTrainResult:
     """Crops in the pool."""
 
 
-def train(config: ClipTrainConfig, *, stop_step: int | None = None) -> ClipTrainResult:
+def train(
+    config: ClipTrainConfig, *, stop_step: int | None = None, on_means: MetricCallback | None = None
+) -> ClipTrainResult:
     """Train, or go on where the last checkpoints in `run_dir` stopped.
 
     A run that is stopped and continued over the same crops computes the same as one that is not.
@@ -53,6 +56,7 @@ def train(config: ClipTrainConfig, *, stop_step: int | None = None) -> ClipTrain
     Args:
         config: the recipe.
         stop_step: leave the image tower (with a checkpoint) at this step; None trains to the end.
+        on_means: told what the log in `run_dir` is told.
 
     Raises:
         ConfigError: no views in the render folders, or a checkpoint of another model or seed.
@@ -60,24 +64,26 @@ def train(config: ClipTrainConfig, *, stop_step: int | None = None) -> ClipTrain
     """
     started = time.monotonic()
     device = device_of(config.device)
+    log = TrainingLog(config.run_dir, every=config.log_every, on_means=on_means)
     crops = load_crops(config)
     table = ConceptTable((c.family, c.tree) for c in crops)
     pool = CropPool(crops, table, bonsai_share=config.bonsai_share, image_size=config.model.image_size)
     teacher = load_teacher(config.teacher)
     model, tokenizer, space = _start(config, table, teacher)
     model.to(device)
-    fit_text_tower(model, tokenizer, space, config, device)
+    fit_text_tower(model, tokenizer, space, config, device, log=log)
     names = whitened_names(model.eval(), tokenizer, table, shrink=config.align.shrink)
     model.visual, head = build_image_tower(config.model, len(table), seed=config.seed)
     if config.image_start:
         start_from_model(model.visual, config.image_start)
     before = time.monotonic()
-    fit = fit_image_tower(model.visual.to(device), head.to(device), pool, names, config, device, stop_step=stop_step)
+    towers = model.visual.to(device), head.to(device)
+    fit = fit_image_tower(*towers, pool, names, config, device, stop_step=stop_step, log=log)
     earlier = max(0.0, fit.seconds - (time.monotonic() - before))
     with without_last_layer(model.visual):
         features = image_features(model.visual, pool, config, device)
     align(model.eval(), tokenizer, names, features, pool.concepts, config.align, seed=config.seed)
-    learn_synonyms(model, tokenizer, table, teacher, config.synonyms, seed=config.seed)
+    learn_synonyms(model, tokenizer, table, teacher, config.synonyms, seed=config.seed, log=log)
     model.to("cpu").requires_grad_(False)
     seconds = time.monotonic() - started + earlier
     return ClipTrainResult(model, tokenizer, table, space, fit, seconds, len(pool))

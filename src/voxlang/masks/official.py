@@ -87,6 +87,8 @@ def official_masks(
 
 def distinct_masks(masks: MaskSet) -> MaskSet:
     """Without empty masks and without exact copies of an earlier mask."""
-    _, first = np.unique(masks.packed, axis=0, return_index=True)
-    first = np.sort(first)
+    first_of: dict[bytes, int] = {}
+    for i, row in enumerate(masks.packed):
+        first_of.setdefault(row.tobytes(), i)
+    first = np.fromiter(first_of.values(), int)
     return masks.select(first[masks.areas_px()[first] > 0])

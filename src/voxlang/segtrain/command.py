@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import tyro
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from voxlang.core.errors import ConfigError
-from voxlang.segtrain.config import NO_TRACKING, SegTrainConfig, load_config, smoke_config
-from voxlang.tracking.config import TrackerConfig
-
-if TYPE_CHECKING:
-    from voxlang.tracking.tracker import Tracker
+from voxlang.segtrain.config import SegTrainConfig, load_config, smoke_config
+from voxlang.tracking.config import NO_TRACKING, TrackerConfig
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
@@ -106,17 +102,15 @@ def run_training(command: TrainCommand) -> str:
     from voxlang.segtrain.export import export_weights
     from voxlang.segtrain.model import model_config
     from voxlang.segtrain.train import train
-    from voxlang.tracking.tracker import Tracker
+    from voxlang.tracking.tracker import tracked_training
 
     recipe = command.recipe()
     if recipe.renders_per_family and any(p.sources.get("renders") for p in recipe.phases):
         render_missing(recipe)
-    recipe_path = Path(recipe.run_dir) / "recipe.yaml"
-    write_text(recipe_path, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
-    with Tracker(recipe.run_dir, tracking_of_process(recipe)) as tracker:
-        tracker.log_parameters(recipe.model_dump(mode="json"))
-        tracker.add_tags("voxlang", "training", "sam2")
-        result = train(recipe, on_metrics=lambda step, means: _tell(tracker, step, means))
+    recipe_path, settings = Path(recipe.run_dir) / "recipe.yaml", recipe.model_dump(mode="json")
+    write_text(recipe_path, yaml.safe_dump(settings, sort_keys=False))
+    with tracked_training(recipe.run_dir, tracking_of_process(recipe), recipe=settings, tag="sam2") as tell:
+        result = train(recipe, on_metrics=tell)
     weights = export_weights(result.student, recipe, steps=result.steps, seconds=result.seconds)
     said = (
         f"{result.steps} steps in {result.seconds:.0f} s, loss {result.last.get('loss', float('nan')):.3f}: {weights}"
@@ -133,12 +127,6 @@ def tracking_of_process(recipe: SegTrainConfig) -> TrackerConfig:
     if int(os.environ.get("RANK", "0")) == 0:
         return recipe.tracking
     return NO_TRACKING
-
-
-def _tell(tracker: Tracker, step: int, means: dict[str, float]) -> None:
-    for name, value in means.items():
-        if not math.isnan(value):  # a level that no prompt asked for
-            tracker.log_metric(f"train/{name}", value, step)
 
 
 def render_missing(recipe: SegTrainConfig) -> None:

@@ -10,13 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from voxlang.core.errors import ConfigError
 from voxlang.core.settings import read_settings
 from voxlang.encoders.options import EncoderOptions
-from voxlang.tracking.config import TrackerConfig
+from voxlang.tracking.config import NO_TRACKING, TrackerConfig
 
 SourceName = Literal["shapes-simple", "shapes-full", "renders", "images"]
-
-
-NO_TRACKING = TrackerConfig(neptune="off", trackio=False)
-"""Tell nobody."""
 
 
 class PhaseConfig(BaseModel):

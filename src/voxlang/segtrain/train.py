@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from voxlang.core.artifacts import atomic_path
 from voxlang.core.device import device_of
 from voxlang.core.errors import ConfigError
 from voxlang.core.settings import require_same_identity
+from voxlang.core.training_log import MetricCallback, TrainingLog, mean_of_known
 from voxlang.segtrain.average import WeightAverage
 from voxlang.segtrain.config import PhaseConfig, SegTrainConfig, learning_rate_at, phase_at
 from voxlang.segtrain.data import Batch, at_side, make_batch, make_sources
@@ -27,10 +26,8 @@ from voxlang.segtrain.optimizers import Optimizers
 from voxlang.segtrain.shapes import SIDE
 from voxlang.segtrain.start import start_decoder, whiten_patches
 
-MetricCallback = Callable[[int, dict[str, float]], None]
 _BATCHES_TO_START = 8
 CHECKPOINT_NAME = "checkpoint.pt"
-LOG_NAME = "log.jsonl"
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +75,12 @@ def train(
 
 class _Loop:
     def __init__(self, config: SegTrainConfig, world: _World, on_metrics: MetricCallback | None) -> None:
-        self.config, self.world, self.on_metrics = config, world, on_metrics
+        self.config, self.world = config, world
         self.run_dir = Path(config.run_dir)
+        first = world.rank == 0
+        self.log = TrainingLog(
+            self.run_dir if first else None, every=config.log_every, on_means=on_metrics if first else None
+        )
         self.sources = make_sources(config)
         self.student = build_student(
             config.model_yaml,
@@ -108,21 +109,18 @@ class _Loop:
         config, first = self.config, self.world.rank == 0
         self.student.train()
         started, saved = time.monotonic() - self.seconds, time.monotonic()
-        sums: dict[str, list[float]] = {}
         last: dict[str, float] = {}
         with tqdm(total=config.total_steps, initial=self.step, unit="step", disable=not first, mininterval=5) as bar:
             while self.step < end:
-                for name, value in self._one_step().items():
-                    sums.setdefault(name, []).append(value)
+                numbers = self._one_step()
                 self.step += 1
                 self.seconds = time.monotonic() - started
                 bar.update()
-                if self.step % config.log_every == 0 or self.step == end:
-                    last = {name: _mean(values) for name, values in sums.items()}
-                    sums = {}
-                    if first:
-                        self._log(last)
-                        bar.set_postfix_str(f"loss {last['loss']:.3f} {phase_at(config, self.step - 1)[0].name}")
+                name = phase_at(config, self.step - 1)[0].name
+                means = self.log.add(self.step, numbers, phase=name, seconds=self.seconds, last=self.step == end)
+                if means:
+                    last = means
+                    bar.set_postfix_str(f"loss {last['loss']:.3f} {name}")
                 if first and time.monotonic() - saved > config.checkpoint_seconds:
                     self._save()
                     saved = time.monotonic()
@@ -161,7 +159,7 @@ class _Loop:
             self.optimizers.step()
             self.average.update(self.student)
         self.optimizers.zero_grad()
-        return {name: _mean(values) for name, values in gathered.items()} | {"gradient_norm": float(norm)}
+        return {name: mean_of_known(values) for name, values in gathered.items()} | {"gradient_norm": float(norm)}
 
     def _batch(self, rank: int, part: int) -> Batch:
         batch = make_batch(self.config, self.sources, self.step, rank=rank, part=part).to(self.world.device)
@@ -175,16 +173,6 @@ class _Loop:
         if phase.start_decoder:
             start_decoder(self.student, batches, seed=self.config.seed)
         self.average = WeightAverage(self.student, self.config.ema_decay)
-
-    def _log(self, means: dict[str, float]) -> None:
-        phase, _ = phase_at(self.config, self.step - 1)
-        row = {"step": self.step, "phase": phase.name, "seconds": round(self.seconds, 1)}
-        row |= {name: None if value != value else round(value, 5) for name, value in means.items()}
-        self.run_dir.mkdir(parents=True, exist_ok=True)
-        with (self.run_dir / LOG_NAME).open("a", encoding="utf-8") as f:
-            f.write(json.dumps(row) + "\n")
-        if self.on_metrics is not None:
-            self.on_metrics(self.step, means)
 
     def _save(self) -> None:
         state = {
@@ -230,11 +218,6 @@ def _identity(config: SegTrainConfig) -> dict[str, Any]:
     """What a checkpoint must share with a recipe to be continued by it; phases may be added or changed."""
     identity: dict[str, Any] = {"model_yaml": Path(config.model_yaml).name, "seed": config.seed}
     return identity | ({"encoder": config.encoder.model_dump()} if config.encoder else {})
-
-
-def _mean(values: list[float]) -> float:
-    known = [v for v in values if v == v]
-    return sum(known) / len(known) if known else float("nan")
 
 
 @contextlib.contextmanager

@@ -29,3 +29,7 @@ class TrackerConfig(BaseModel):
     """Folder of the dashboard's data; default `.trackio` beside the run directories."""
     port: int | None = Field(default=None, ge=1, le=65535)
     """Port on 127.0.0.1 of --mode=dashboard; by default the first free one from 7860 on."""
+
+
+NO_TRACKING = TrackerConfig(neptune="off", trackio=False)
+"""Tell nobody."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ import numpy as np
 
 from voxlang.core.errors import TrackingError
 from voxlang.core.levels import LEVELS, Level
+from voxlang.core.training_log import MetricCallback
 from voxlang.tracking.config import TrackerConfig
 from voxlang.tracking.log import RunLog, encode_image, flat_parameters
 from voxlang.tracking.neptune_log import PROJECT_VARIABLE, TOKEN_VARIABLE, NeptuneLog, choose_mode
 from voxlang.tracking.trackio_log import TrackioLog, dashboard_home
 
-__all__ = ["Tracker", "TrackerConfig"]
+__all__ = ["Tracker", "TrackerConfig", "tracked_training"]
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +87,12 @@ class Tracker:
             self._each(lambda log: log.metric(name, number, step))
         else:
             self.log_text("warnings", f"{name} is {number} at step {step}", step=step)
+
+    def log_means(self, means: Mapping[str, float], step: int, *, prefix: str = "train") -> None:
+        """Append to one curve per name, `train/loss`; nan, a number that is not known, is left out."""
+        for name, value in means.items():
+            if not math.isnan(value):
+                self.log_metric(f"{prefix}/{name}", value, step)
 
     def log_level_losses(self, losses: Mapping[Level, float], step: int, *, prefix: str = "train") -> None:
         """Append one loss per level: `train/loss_small`, `train/loss_part`, `train/loss_whole`."""
@@ -175,3 +183,24 @@ class Tracker:
                 where=str(run_dir),
                 do="choose another --runs-dir",
             ) from error
+
+
+@contextlib.contextmanager
+def tracked_training(
+    run_dir: Path | str, config: TrackerConfig, *, recipe: Mapping[str, Any], tag: str
+) -> Iterator[MetricCallback]:
+    """Track a training: its recipe and tags are told, and the block gets whom to tell the means of its steps.
+
+    Args:
+        run_dir: the training's folder.
+        config: which backends.
+        recipe: its settings.
+        tag: what is trained.
+
+    Raises:
+        TrackingError: a backend cannot start.
+    """
+    with Tracker(run_dir, config) as tracker:
+        tracker.log_parameters(recipe)
+        tracker.add_tags("voxlang", "training", tag)
+        yield lambda step, means: tracker.log_means(means, step)
