@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 
 from voxlang.core.runs import machine
-from voxlang.embed.encoder import load_encoder
 from voxlang.evaluate.metrics import evaluate_queries, parts_named
 from voxlang.pipeline.config import PipelineConfig, load_preset
 from voxlang.pipeline.infer import query_config, relevancy_of_query, run_infer
@@ -82,7 +81,7 @@ def run_seed(family: str, seed: int, folder: Path, *, quick: bool = False) -> di
         everything = everything.reshape(stage2.lifted.grid.shape_zyx)
         peer = evaluate_queries([replace(r, selected=everything) for r in answers.results], truth)
         seconds = run.clock.total_seconds()
-        config, lifted, encoder = query_config(run), stage2.lifted, load_encoder(run.config.embed)
+        config, lifted, encoder = query_config(run), stage2.lifted, run.encoder
         absent, synonyms = absent_prompts(family, seed, truth.tree), first_synonyms(config.prompts, truth)
 
         def relevancy_of(prompts: tuple[str, ...]) -> np.ndarray:

@@ -9,6 +9,7 @@ import SimpleITK as sitk
 from color_models import ColorDense, ColorEncoder, ColorGenerator, OneMask
 
 import voxlang.pipeline.infer as infer_module
+import voxlang.pipeline.run as run_module
 import voxlang.pipeline.stage1 as stage1_module
 import voxlang.pipeline.stage2 as stage2_module
 from voxlang.core.errors import ArtifactError, ConfigError, QueryError
@@ -53,9 +54,8 @@ def scan(tmp_path, monkeypatch):
     (tmp_path / "look.json").write_text(json.dumps([{"Name": "look", "Points": opacity, "RGBPoints": colors}]))
     generator, encoder = ColorGenerator(), ColorEncoder()
     monkeypatch.setattr(stage2_module, "sam_generator_from_settings", lambda settings: generator)
-    monkeypatch.setattr(stage2_module, "load_encoder", lambda settings: encoder)
+    monkeypatch.setattr(run_module, "load_encoder", lambda settings: encoder)
     monkeypatch.setattr(stage2_module, "load_dense_encoder", lambda settings, encoder: None)
-    monkeypatch.setattr(infer_module, "load_encoder", lambda settings: encoder)
     return generator
 
 

@@ -13,7 +13,6 @@ from jaxtyping import Float32
 from voxlang.core.artifacts import write_json
 from voxlang.core.errors import ArtifactError
 from voxlang.core.runs import free_name
-from voxlang.embed.encoder import load_encoder
 from voxlang.masks.paint import save_png
 from voxlang.pipeline.run import Run
 from voxlang.pipeline.stage2 import Stage2Result, lifted_path
@@ -58,7 +57,7 @@ def run_infer(run: Run, *, stage2: Stage2Result | None = None) -> InferResult:
     config = query_config(run)
     with run.clock.stage("queries"):
         lifted, plan = (stage2.lifted, stage2.plan) if stage2 else stored_masks(run)
-        query = embed_query(load_encoder(run.config.embed), config)
+        query = embed_query(run.encoder, config)
         field = None
         if config.source == "field":
             field = stage2.field if stage2 else load_semantics(run.folder.semantics_path, device=run.device)[0]

@@ -15,7 +15,7 @@ from voxlang.cliptrain.nouns import HELD_OUT, absent_nouns
 from voxlang.cliptrain.places import LabelledViews
 from voxlang.core.levels import LEVELS
 from voxlang.embed.dense_encoder import DenseEncoder
-from voxlang.embed.encoder import load_dense_encoder, load_encoder
+from voxlang.embed.encoder import load_dense_encoder
 from voxlang.embed.settings import CropPolicy
 from voxlang.embed.types import ImageTextEncoder
 from voxlang.evaluate.calibration import CalibrationCurve, calibration_curve
@@ -192,9 +192,8 @@ def measure_run(run: Run) -> dict[str, Any]:
         masks = measure_masks([views], sam_generator_from_settings(run.config.sam), automatic_views=len(views.rgb))
         policy = run.config.embed.crop_policy
         policy = "masked" if policy == "pooled" else policy  # pooled vectors come of no crop
-        encoder = load_encoder(run.config.embed)
-        text = measure_text([views], encoder, policy)
-        places = measure_places([views], encoder, load_dense_encoder(run.config.embed, encoder))
+        text = measure_text([views], run.encoder, policy)
+        places = measure_places([views], run.encoder, load_dense_encoder(run.config.embed, run.encoder))
     for score in masks.points:
         print(
             f"evaluate: point to {score.level}: IoU {score.best_iou:.3f} best of three, {score.own_iou:.3f} own token"

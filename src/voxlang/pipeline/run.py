@@ -17,6 +17,8 @@ from voxlang.core.errors import ConfigError, QueryError
 from voxlang.core.levels import Level
 from voxlang.core.resources import StageClock
 from voxlang.core.runs import RunDirectory
+from voxlang.embed.encoder import load_encoder
+from voxlang.embed.types import ImageTextEncoder
 from voxlang.geometry.grid import VolumeGrid
 from voxlang.pipeline.config import PipelineConfig
 from voxlang.render.transfer import TransferFunction
@@ -52,6 +54,11 @@ class Run:
         """The input, loaded once."""
         with self.clock.stage("load volume"):
             return load_input(self.config)
+
+    @cached_property
+    def encoder(self) -> ImageTextEncoder:
+        """The image-text encoder, loaded once."""
+        return load_encoder(self.config.embed)
 
     @cached_property
     def device(self) -> str:

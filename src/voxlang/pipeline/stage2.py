@@ -14,8 +14,8 @@ from voxlang.core.errors import ArtifactError, CacheError
 from voxlang.core.levels import LEVELS
 from voxlang.embed.crops import policy_digest
 from voxlang.embed.embed_masks import embed_views
-from voxlang.embed.encoder import load_dense_encoder, load_encoder
-from voxlang.embed.types import ImageTextEncoder, RegionEncoder
+from voxlang.embed.encoder import load_dense_encoder
+from voxlang.embed.types import RegionEncoder
 from voxlang.masks.fast.grid import PointCounts, count_points
 from voxlang.masks.fast.parameters import MaskParameters
 from voxlang.masks.generate import sam_generator_from_settings
@@ -62,25 +62,43 @@ class Stage2Result:
     history: list[dict[str, float | int]]
 
 
+@dataclass(frozen=True, eq=False)
+class ViewModels:
+    """What looks at the views, beside the run's own encoder."""
+
+    generator: ViewMaskGenerator
+    dense: RegionEncoder | None
+
+
+def load_view_models(run: Run) -> ViewModels:
+    """Load all models that stage 2 asks, the run's encoder included.
+
+    Raises:
+        ConfigError, ModelMissingError, WeightsError, ArtifactError: one of them cannot be used.
+    """
+    with run.clock.stage("load models"):
+        dense = load_dense_encoder(run.config.embed, run.encoder)
+        return ViewModels(sam_generator_from_settings(run.config.sam), dense)
+
+
 def run_stage2(run: Run) -> Stage2Result:
     """Render, segment, embed and cache the views; lift the masks; train the semantic field."""
+    models = load_view_models(run)  # first: weights that are not there are said before any view is rendered
     with run.clock.stage("render"):
         plan = plan_views(run)
         views = render_views(run, plan)
-    targets = make_targets(run, plan, views)
+    targets = make_targets(run, plan, views, models)
+    del models  # the training of the field may need their memory
     prompts = count_prompts(run, views)
     statistics = report_levels(run, targets)
     lifted, field, history = lift_and_train(run, plan, targets)
     return Stage2Result(plan, lifted, field, statistics, prompts, history)
 
 
-def make_targets(run: Run, plan: ViewPlan, views: list[RenderedView]) -> list[ViewTarget]:
+def make_targets(run: Run, plan: ViewPlan, views: list[RenderedView], models: ViewModels) -> list[ViewTarget]:
     """The view targets from the cache if it was made from the present inputs, else computed, view by view."""
     with run.clock.stage("masks and embeddings") as meter:
-        generator = sam_generator_from_settings(run.config.sam)
-        encoder = load_encoder(run.config.embed)
-        dense = load_dense_encoder(run.config.embed, encoder)
-        inputs = target_inputs(run, plan, generator, encoder, dense)
+        inputs = target_inputs(run, plan, models)
         path = cache_path(run.config.cache_dir, len(views))
         if _find_current(path, inputs):
             meter.reuse()
@@ -97,7 +115,7 @@ def make_targets(run: Run, plan: ViewPlan, views: list[RenderedView]) -> list[Vi
             together = run.config.sam.views_per_pass
             for start in range(0, len(missing), together):
                 group = missing[start : start + together]
-                for i, target in _targets_of(run, {i: views[i] for i in group}, generator, encoder, dense, key):
+                for i, target in _targets_of(run, {i: views[i] for i in group}, models, key):
                     store.put(i, target)
                     draw_masks_of_view(run, i, views[i], target)
                     bar.update()
@@ -152,16 +170,14 @@ def count_prompts(run: Run, views: list[RenderedView]) -> PointCounts:
     return prompts
 
 
-def target_inputs(
-    run: Run, plan: ViewPlan, generator: ViewMaskGenerator, encoder: ImageTextEncoder, dense: RegionEncoder | None
-) -> dict[str, str]:
+def target_inputs(run: Run, plan: ViewPlan, models: ViewModels) -> dict[str, str]:
     """Digest by name of everything that a view target depends on; the cache is refused when one of them changes."""
-    tower = {"dense tower": dense.digest} if dense else {}
+    tower = {"dense tower": models.dense.digest} if models.dense else {}
     return {
         **plan.inputs,
-        "SAM weights and thresholds": generator.id,
+        "SAM weights and thresholds": models.generator.id,
         "level rule": digest_json([levels_digest(run.config.sam.resolved().level_rule), OVERLAP_RULE]),
-        "image-text encoder": encoder.id.digest,
+        "image-text encoder": run.encoder.id.digest,
         "crop policy": policy_digest(run.config.embed.crop_policy, background=run.config.embed.background),
         **tower,
     }
@@ -241,14 +257,13 @@ def _worth_asking(run: Run, view: RenderedView) -> np.ndarray | None:
 def _targets_of(
     run: Run,
     views: dict[int, RenderedView],
-    generator: ViewMaskGenerator,
-    encoder: ImageTextEncoder,
-    dense: RegionEncoder | None,
+    models: ViewModels,
     key: str,
 ) -> Iterator[tuple[int, ViewTarget]]:
     """Segment, sort and embed some views together; their crops share the encoder's batches."""
     pictures = [picture_bytes(view.rgb) for view in views.values()]
-    mask_sets = generator.generate_many(pictures, foregrounds=[_worth_asking(run, view) for view in views.values()])
+    shown = [_worth_asking(run, view) for view in views.values()]
+    mask_sets = models.generator.generate_many(pictures, foregrounds=shown)
     hierarchies = [
         partition_levels(masks, view.opacity > OBJECT_OPACITY, rule=run.config.sam.resolved().level_rule)
         for masks, view in zip(mask_sets, views.values(), strict=True)
@@ -256,13 +271,13 @@ def _targets_of(
     embeddings = embed_views(
         [view.rgb for view in views.values()],
         [hierarchy.masks for hierarchy in hierarchies],
-        encoder,
+        run.encoder,
         policy=run.config.embed.crop_policy,
         batch_size=run.config.embed.batch_size,
         background=run.config.embed.background,
     )
     for (i, view), hierarchy, vectors in zip(views.items(), hierarchies, embeddings, strict=True):
-        regions = dense.regions(view.rgb, view.opacity > OBJECT_OPACITY) if dense else None
+        regions = models.dense.regions(view.rgb, view.opacity > OBJECT_OPACITY) if models.dense else None
         yield i, make_view_target(view, hierarchy, vectors, key=key, regions=regions)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,12 +35,12 @@ def embed_query(encoder: ImageTextEncoder, config: QueryConfig) -> TextQuery:
     """Embed prompts and negatives; each is the normalised mean of its templates.
 
     Raises:
-        QueryError: as `checked_prompts`.
+        QueryError: as `checked_prompts`, or a prompt that is longer than what the encoder reads.
     """
     prompts = checked_prompts(config)
+    require_read_whole(encoder, prompts, config.templates)
     known = encoder.known_names if config.known_names and config.source == "masks" else ()
-    texts = [t.replace("{}", p) for p in (*prompts, *config.negatives, *known) for t in config.templates]
-    vectors = encoder.encode_texts(texts).reshape(-1, len(config.templates), encoder.id.dim).mean(axis=1)
+    vectors = _in_templates(encoder, (*prompts, *config.negatives, *known), config.templates).mean(axis=1)
     vectors = (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
     return TextQuery(
         prompts,
@@ -49,6 +50,38 @@ def embed_query(encoder: ImageTextEncoder, config: QueryConfig) -> TextQuery:
         encoder.id,
         vectors[len(vectors) - len(known) :] if known else None,
     )
+
+
+_NEVER_CUT_WORDS = 3
+"""The shortest prompts are not looked at: every encoder reads so many words."""
+
+
+def require_read_whole(encoder: ImageTextEncoder, prompts: Sequence[str], templates: Sequence[str]) -> None:
+    """Encoders cut long texts without a word; a prompt whose last word changes nothing would be answered as another.
+
+    Raises:
+        QueryError: such a prompt.
+    """
+    long = [p for p in prompts if len(p.split()) > _NEVER_CUT_WORDS]
+    if not long:
+        return
+    shorter = [p.rsplit(maxsplit=1)[0] for p in long]
+    whole, rest = (_in_templates(encoder, texts, templates) for texts in (long, shorter))
+    for prompt, same in zip(long, np.isclose(whole, rest, rtol=0, atol=1e-5).all(-1).any(-1), strict=True):
+        if same:
+            raise QueryError(
+                "a prompt that the model reads to its end",
+                got=f"{len(prompt.split())} words, the last of which is cut off: {prompt!r}",
+                where="query.prompts",
+                do="name the thing in fewer words",
+            )
+
+
+def _in_templates(
+    encoder: ImageTextEncoder, texts: Sequence[str], templates: Sequence[str]
+) -> Float32[np.ndarray, "n t d"]:
+    vectors = encoder.encode_texts([t.replace("{}", text) for text in texts for t in templates])
+    return vectors.reshape(len(texts), len(templates), encoder.id.dim)
 
 
 def checked_prompts(config: QueryConfig) -> tuple[str, ...]:
