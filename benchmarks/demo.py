@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from voxlang.core.doors import through_door
 from voxlang.core.runs import machine
 from voxlang.evaluate.metrics import evaluate_queries, parts_named
 from voxlang.pipeline.config import PipelineConfig, load_preset
@@ -152,4 +154,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(through_door(main))

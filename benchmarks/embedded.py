@@ -9,6 +9,7 @@ JSON lines --demo and --scans read.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -135,10 +136,14 @@ def main(
         phantoms=dict.fromkeys(unseen, per_unseen_family),
         views_per_phantom=views,
     )
-    objects = [read_scenes(path) for path in generate_scenes(out, plan)]
     generator = sam_generator_from_settings(
         SamSettings(size="micro", checkpoint=checkpoint, level_rule="token", device="cpu")
     )
+    embed = EmbedConfig(model=encoder)
+    texts = load_encoder(embed)
+    dense = load_dense_encoder(embed, texts)
+    in_3d, of_scans = demo and read_json(demo), scans and read_json(scans)
+    objects = [read_scenes(path) for path in generate_scenes(out, plan)]
     of_seeds = [o for o in objects if o.family not in unseen]
     groups = {"unseen seeds": of_seeds, "unseen families": [o for o in objects if o.family in unseen]}
     masks = {name: measure_masks(group, generator) for name, group in groups.items() if group}
@@ -146,16 +151,13 @@ def main(
     for o in objects:
         pictures.setdefault(o.family, []).extend(map(LabelledPicture, o.rgb, o.part_index))
     points = {f: score_points(generator.model, p, rng=np.random.default_rng(0)) for f, p in pictures.items()}
-    embed = EmbedConfig(model=encoder)
-    texts = load_encoder(embed)
     text = measure_text(objects, texts, embed.crop_policy, unseen_families=unseen)
-    dense = load_dense_encoder(embed, texts)
     families = {name: sorted({o.family for o in group}) for name, group in groups.items() if group}
     places = {name: measure_places(objects, texts, dense, families=f) for name, f in families.items()}
     seconds = seconds_per_view(generator, [o.rgb[0] for o in objects[:5]], threads=threads)
     panels = {f"predicted IoU, {name}": m.calibration for name, m in masks.items()}
     save_calibration_figure(out / "calibration.png", panels | {"relevancy": {"names": text.calibration}})
-    table = bars(masks, text, seconds, demo and read_json(demo), scans and read_json(scans))
+    table = bars(masks, text, seconds, in_3d, of_scans)
     result = {
         "name": "embedded",
         "masks": {name: m.as_dict() for name, m in masks.items()},
@@ -209,4 +211,6 @@ def print_tables(result: dict[str, Any], table: list[Bar]) -> None:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    from voxlang.core.doors import through_door
+
+    sys.exit(through_door(lambda: tyro.cli(main)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
+from voxlang.core.doors import through_door
+from voxlang.core.errors import ConfigError
 from voxlang.core.runs import machine
 from voxlang.evaluate.metrics import iou
 from voxlang.pipeline.config import PipelineConfig
@@ -128,6 +131,9 @@ def main(
         encoder: image-text model, as --embed.model takes it.
         pictures: folder for the highlights and label maps; by default they are thrown away.
     """
+    unknown = sorted(set(scans) - set(SCANS))
+    if unknown:
+        raise ConfigError(f"scans out of {', '.join(SCANS)}", got=", ".join(unknown), where="--scans", do="use these")
     with tempfile.TemporaryDirectory() as folder:
         rows = {
             name: run_scan(scan_config(data, name, Path(folder), views=views, encoder=encoder), SCANS[name], pictures)
@@ -144,4 +150,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    sys.exit(through_door(lambda: tyro.cli(main)))
