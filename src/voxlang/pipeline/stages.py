@@ -14,18 +14,18 @@ from voxlang.pipeline.run import Run, open_run, require_truth
 from voxlang.pipeline.stage1 import run_stage1
 from voxlang.pipeline.stage2 import load_view_models, run_stage2
 from voxlang.pipeline.views import run_render
-from voxlang.query.text import embed_query
+from voxlang.query.text import require_read_whole
 
 
 def run_all(run: Run) -> None:
     """Volume to report: stage 1, stage 2, queries, scores where truth is known, report."""
-    prompts = query_config(run).prompts  # a query that cannot be asked is refused before any work,
+    query = query_config(run)  # before any work: a query that cannot be asked is refused,
     load_view_models(run)  # and so are models that cannot be used,
-    embed_query(run.encoder, query_config(run))  # and prompts that they cannot read
+    require_read_whole(run.encoder, query.prompts, query.templates)  # and prompts that they cannot read
     psnr_db = run_stage1(run) if run.config.views.source == "inr" else None
     stage2 = run_stage2(run)
     answers = run_infer(run, stage2=stage2)
-    scores = score(run, answers) if _can_be_scored(run, prompts) else None
+    scores = score(run, answers) if _can_be_scored(run, query.prompts) else None
     report_run(run, answers, stage2, psnr_db=psnr_db, scores=scores)
 
 
