@@ -43,9 +43,11 @@ def trained(recipe):
     return result, load_encoder(EmbedConfig(model=f"local-dir:{recipe.export_dir}", device="cpu"))
 
 
-def test_the_recipe_in_the_repository_is_valid(pytestconfig):
-    config = load_config(pytestconfig.rootpath / "configs" / "training" / "clip_micro.yaml")
+@pytest.mark.parametrize("name", ["clip_micro", "clip_micro_quick"])
+def test_the_recipes_in_the_repository_are_valid(pytestconfig, name):
+    config = load_config(pytestconfig.rootpath / "configs" / "training" / f"{name}.yaml")
     assert config.model.image_size <= config.crops.size_px and config.teacher == "minilm"
+    assert bool(config.image_start) is (name == "clip_micro"), "the quick one begins from nothing"
     with pytest.raises(ConfigError, match="no such file"):
         load_config("nowhere.yaml")
 
