@@ -7,6 +7,7 @@ and the map behind the finished tower, fitted in closed form, learns it once mor
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -115,6 +116,8 @@ def taught_names(
         config: `naming_steps` of them at a rate that falls from `naming_rate` to zero, at `logit_scale`.
         seed: of the draws.
     """
+    from tqdm import tqdm
+
     weight, bias = (torch.from_numpy(a.astype(np.float32)).requires_grad_() for a in (start.weight, start.bias))
     rng = np.random.default_rng([seed, 15])
     shown, first = np.flatnonzero(concepts[:, 0] >= 0), concepts[:, 0]
@@ -122,7 +125,7 @@ def taught_names(
     chances /= chances.sum()
     choices = Choices(names, concepts)
     optimizer = torch.optim.Adam([weight, bias], lr=config.naming_rate)
-    for step in range(config.naming_steps):
+    for step in tqdm(range(config.naming_steps), desc="names", disable=not sys.stderr.isatty()):
         optimizer.param_groups[0]["lr"] = config.naming_rate * (1.0 - step / config.naming_steps)
         rows = rng.choice(shown, _PICTURES, p=chances)
         texts, right = choices.draw(concepts[rows], rng)
