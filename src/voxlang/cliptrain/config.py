@@ -166,7 +166,6 @@ class ClipTrainConfig(BaseModel):
     """cpu, cuda, or auto: cuda where there is one."""
     bfloat16: bool = True
     """Run both towers in bfloat16 autocast, where that is quick: see `voxlang.core.device.quick_bfloat16`."""
-
     log_every: int = Field(50, gt=0)
     """Steps between two lines of the log."""
     tracking: TrackerConfig = TrackerConfig()

@@ -197,10 +197,10 @@ def _fit(
         bar.set_postfix(loss=loss.item(), right=np.mean(hits[-1]))
         now = time.monotonic()
         numbers = {"loss": loss.item()} | {f"right_{level.label}": float(hits[-1][level]) for level in LEVELS}
-        spent = seconds + now - started
-        log.add(step + 1, numbers, phase=f"{stretch.side} px", seconds=spent, last=step + 1 == end)
-        if step + 1 == end or now - saved > config.checkpoint_seconds:
-            state = {"identity": _identity(config, texts), "step": step + 1, "seconds": seconds + now - started}
+        spent, last = seconds + now - started, step + 1 == end
+        log.add(step + 1, numbers, phase=f"{stretch.side} px", seconds=spent, last=last)
+        if last or now - saved > config.checkpoint_seconds:
+            state = {"identity": _identity(config, texts), "step": step + 1, "seconds": spent}
             state |= {"tower": tower.state_dict(), "optimizer": optimizer.state_dict()}
             with atomic_path(Path(config.run_dir) / CHECKPOINT) as temporary:
                 torch.save(state, temporary)

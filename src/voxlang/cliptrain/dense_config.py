@@ -67,7 +67,6 @@ class DenseTrainConfig(BaseModel):
     """Seed of weights and batches."""
     device: str = "auto"
     """cpu, cuda, or auto: cuda where there is one."""
-
     log_every: int = Field(50, gt=0)
     """Steps between two lines of the log."""
     tracking: TrackerConfig = TrackerConfig()

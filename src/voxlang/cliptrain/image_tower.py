@@ -140,9 +140,10 @@ def fit_image_tower(
         bar.set_postfix(top1=np.mean(hits))
         now = time.monotonic()
         numbers = {"image_right": hit, "image_kinds": kinds.item(), "image_naming": naming.item()}
-        log.add(step + 1, numbers, phase="image tower", seconds=seconds + now - started, last=step + 1 == end)
-        if step + 1 == end or now - saved > config.checkpoint_seconds:
-            state = {"identity": config.image_identity(), "step": step + 1, "seconds": seconds + now - started}
+        spent, last = seconds + now - started, step + 1 == end
+        log.add(step + 1, numbers, phase="image tower", seconds=spent, last=last)
+        if last or now - saved > config.checkpoint_seconds:
+            state = {"identity": config.image_identity(), "step": step + 1, "seconds": spent}
             state |= {"parts": parts.state_dict(), "optimizer": optimizer.state_dict()}
             with atomic_path(path) as temporary:
                 torch.save(state, temporary)
